@@ -1,0 +1,9 @@
+//! PURE. What a job is: its states, its transitions, and what an answer of the API means for it.
+
+pub mod answer;
+pub mod reading;
+pub mod state;
+
+pub use answer::{Acceptance, NoAnswer, NoAnswerKind, Refusal, Trouble};
+pub use reading::{ApiError, ApiStatus, ContainerReading, JobReading, ListedContainer};
+pub use state::{BriefState, JobState};

@@ -1,0 +1,5 @@
+//! What people see of a running worker: metrics, logs, HTTP endpoints.
+
+mod metrics;
+
+pub use metrics::{KNOWN_CODES, Metrics};
