@@ -35,6 +35,8 @@ pub struct Claim {
     pub held_projects: Vec<String>,
     /// Batches whose starts are held.
     pub held_batches: Vec<String>,
+    /// Jobs of which a POST may have left, at most: an outage then leaves no more outcomes unknown than this.
+    pub submitting_max: u32,
     /// Only this project, held or not: the one job that probes its hold.
     pub probe_project: Option<String>,
 }
@@ -129,7 +131,13 @@ impl Claim {
         .bind(self.limit)
         .fetch_all(&mut *db)
         .await?;
+        let submitting: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1")
+                .bind(self.input.word())
+                .fetch_one(&mut *db)
+                .await?;
         let rest = i64::from(self.limit) - i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        let rest = rest.min(i64::from(self.submitting_max) - submitting);
         if rest > 0 {
             let ready: Vec<i64> = sqlx::query_scalar(
                 "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND due_at <= $2 \

@@ -10,6 +10,7 @@ use super::decide::{give_jobs, make_current};
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe, time};
 use super::writer::Write;
 use super::{Ledger, LedgerError};
+use crate::brief::enqueueable;
 use crate::flow::{Channel, Outgoing, Properties, SendOutcome};
 use crate::job::BriefState;
 use crate::record::{Record, RecordError, RecordType, routing_key};
@@ -150,7 +151,7 @@ pub(super) async fn insert_brief_failed(
     let brief = BriefRow::by_id(db, at.0).await?;
     let run = RunRow::get(db, at.0, at.1).await?;
     let mut record = base_record(&brief, &run, RecordType::BriefFailed)?;
-    record.request = Some(raw(&run.request)?);
+    record.request = Some(raw(&enqueueable(&brief.identity(), &run.request))?);
     record.error = Some(error.clone());
     record.finished_at = time(now_ms);
     owe(db, at, 1 - run.owed, 0).await?;
