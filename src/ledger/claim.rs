@@ -243,6 +243,7 @@ pub(super) async fn reject(
         kind: RecordType::ContainerFailed,
         variant,
         variant_count: run_row.variant_count,
+        regenerated: Some(&id),
         container_id: &id,
         job_id: None,
         format: None,
@@ -467,5 +468,25 @@ impl Write for ReleaseDeadClaims {
             }
             Ok(u64::try_from(cut.len()).unwrap_or(u64::MAX))
         })
+    }
+}
+
+impl Ledger {
+    /// Whether the API is known to answer look-ups by our own container id: it answered one of our ids as its own.
+    pub async fn look_ups_work(&self) -> Result<bool, LedgerError> {
+        let found: Option<i64> = sqlx::query_scalar(
+            "SELECT c.job FROM container c JOIN job j ON j.id = c.job WHERE j.alias IS NOT NULL AND c.id = j.alias LIMIT 1",
+        )
+        .fetch_optional(&self.reader().pool)
+        .await?;
+        Ok(found.is_some())
+    }
+
+    /// For a regenerate: the container's end as it was before its first POST.
+    pub async fn seen_before(&self, job: i64) -> Result<Option<String>, LedgerError> {
+        Ok(sqlx::query_scalar("SELECT seen_before FROM job WHERE id = $1")
+            .bind(job)
+            .fetch_one(&self.reader().pool)
+            .await?)
     }
 }

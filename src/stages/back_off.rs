@@ -8,8 +8,12 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 pub(super) fn delay(initial: Duration, max: Duration, attempt: u32) -> Duration {
     // After twenty doublings the cap is reached whatever the settings; the iterator need not run further.
     let attempt = usize::try_from(attempt.min(20)).unwrap_or(20);
-    let mut delays =
-        ExponentialBuilder::default().with_min_delay(initial).with_max_delay(max).with_jitter().without_max_times().build();
+    let mut delays = ExponentialBuilder::default()
+        .with_min_delay(initial)
+        .with_max_delay(max)
+        .with_jitter()
+        .without_max_times()
+        .build();
     // backon adds its jitter on top of the cap.
     delays.nth(attempt).unwrap_or(max).min(max)
 }

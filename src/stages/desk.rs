@@ -50,7 +50,11 @@ impl Desk {
 
     /// Writes, and writes again for as long as the ledger may come back (a full disk, a busy file). What is not
     /// committed is not done, so the caller must not go on; it says so once.
-    pub async fn write_until_done<W: Write + Clone>(&self, stage: &'static str, write: W) -> Result<W::Out, LedgerError> {
+    pub async fn write_until_done<W: Write + Clone>(
+        &self,
+        stage: &'static str,
+        write: W,
+    ) -> Result<W::Out, LedgerError> {
         let mut said = false;
         loop {
             match self.ledger.write(write.clone()).await {

@@ -1,6 +1,5 @@
 //! intake: reads deliveries, decides about them, commits the decisions, then acknowledges. In this order, always.
 
-
 use super::Desk;
 use super::desk::LOOK_AGAIN;
 use crate::brief::{Brief, Rules, Unreadable, parse};
@@ -123,7 +122,9 @@ impl<S: Source> Intake<S> {
         let decisions = self.desk.write_until_done("intake", decide.clone()).await?;
         paused.set(0);
         self.source.acknowledge().await;
-        for ((decision, _), (received, project)) in decisions.iter().zip(decide.deliveries.iter().zip(&projects)) {
+        for ((decision, _), (received, project)) in
+            decisions.iter().zip(decide.deliveries.iter().zip(&projects))
+        {
             *sum.decisions.entry(*decision).or_default() += 1;
             self.count(*decision, received, project.as_deref());
         }
@@ -196,5 +197,5 @@ impl<S: Source> Intake<S> {
     }
 }
 
-const SECRET: &str = "the message holds the Layers API key; it was blanked here: replace the key, and keep it out of messages";
-
+const SECRET: &str =
+    "the message holds the Layers API key; it was blanked here: replace the key, and keep it out of messages";

@@ -65,10 +65,17 @@ impl<K: Sink> Publish<K> {
     }
 
     /// Sends one batch; returns how many messages it had.
-    async fn step(&mut self, alone: &mut usize, said: &mut HashMap<String, i64>) -> Result<usize, LedgerError> {
+    async fn step(
+        &mut self,
+        alone: &mut usize,
+        said: &mut HashMap<String, i64>,
+    ) -> Result<usize, LedgerError> {
         let limit = if *alone > 0 { 1 } else { self.settings.concurrency };
-        let mut rows =
-            self.desk.ledger.pending(u32::try_from(limit).unwrap_or(u32::MAX), self.desk.clock.now_ms()).await?;
+        let mut rows = self
+            .desk
+            .ledger
+            .pending(u32::try_from(limit).unwrap_or(u32::MAX), self.desk.clock.now_ms())
+            .await?;
         if let Some(first_suspect) = rows.iter().position(|row| row.suspect) {
             // A suspect travels alone, in its turn.
             rows.truncate(first_suspect.max(1));
@@ -92,7 +99,8 @@ impl<K: Sink> Publish<K> {
             }
         };
         *alone = alone.saturating_sub(batch.len());
-        let closed = outcomes.iter().any(|outcome| matches!(outcome, SendOutcome::Unknown { channel_closed: true }));
+        let closed =
+            outcomes.iter().any(|outcome| matches!(outcome, SendOutcome::Unknown { channel_closed: true }));
         if closed && batch.len() > 1 {
             *alone = batch.len();
         }
@@ -122,7 +130,11 @@ impl<K: Sink> Publish<K> {
         let mark = std::sync::Arc::new(MarkSent { sent, now_ms });
         let parked = self.desk.write_until_done("publish", mark).await?;
         if parked > 0 {
-            tracing::error!(stage = "publish", parked, "messages that the broker cannot take are parked; nothing else waits for them");
+            tracing::error!(
+                stage = "publish",
+                parked,
+                "messages that the broker cannot take are parked; nothing else waits for them"
+            );
         }
         for (row, outcome) in rows.iter().zip(outcomes) {
             self.count(row, *outcome, now_ms, said);
@@ -147,7 +159,10 @@ impl<K: Sink> Publish<K> {
             SendOutcome::Sent if is_record => {
                 metrics.records_published_total.with_label_values(&[&row.kind]).inc();
                 if let Some(ended_ms) = row.first_ended_ms {
-                    #[expect(clippy::cast_precision_loss, reason = "a lag in milliseconds fits into 53 bits")]
+                    #[expect(
+                        clippy::cast_precision_loss,
+                        reason = "a lag in milliseconds fits into 53 bits"
+                    )]
                     metrics.detection_lag_seconds.observe((now_ms - ended_ms).max(0) as f64 / 1_000.0);
                 }
             }
@@ -158,7 +173,11 @@ impl<K: Sink> Publish<K> {
                 self.say_unroutable(row, now_ms, said);
             }
             SendOutcome::Impossible => {
-                tracing::error!(stage = "publish", message.id = row.message.message_id, "a message cannot be expressed in AMQP and is parked");
+                tracing::error!(
+                    stage = "publish",
+                    message.id = row.message.message_id,
+                    "a message cannot be expressed in AMQP and is parked"
+                );
             }
             SendOutcome::Sent | SendOutcome::Refused | SendOutcome::Unknown { .. } => {}
         }
