@@ -60,21 +60,11 @@ impl SinkReport {
         self.noted().dead_letter_count
     }
 
-    /// Returns whether the write worked.
-    pub(super) fn note_write(&self, result: io::Result<()>, records: usize) -> bool {
+    pub(super) fn note_write(&self, records: usize, result: io::Result<()>) {
         let mut noted = self.noted();
-        match result {
-            Ok(()) => {
-                noted.records += u64::try_from(records).unwrap_or(u64::MAX);
-                noted.trouble = None;
-                true
-            }
-            Err(error) => {
-                noted.closed = error.kind() == io::ErrorKind::BrokenPipe;
-                noted.trouble = Some(error.to_string());
-                false
-            }
-        }
+        noted.records += u64::try_from(records).unwrap_or(u64::MAX);
+        noted.closed = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        noted.trouble = result.err().map(|error| error.to_string());
     }
 
     pub(super) fn note_dead_letter(&self, outgoing: &Outgoing) {

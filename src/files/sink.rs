@@ -5,12 +5,15 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::FileError;
 use super::part_file::PartFile;
 use super::report::SinkReport;
 use crate::flow::{Channel, Outgoing, SendOutcome, Sink};
+
+/// What is wrong after a write that was given up half-way.
+const UNFINISHED: &str = "an earlier write was not finished";
 
 /// Shows one record to a person.
 pub type RecordWriter = Box<dyn FnMut(&Outgoing) -> io::Result<()> + Send>;
@@ -19,6 +22,8 @@ pub type RecordWriter = Box<dyn FnMut(&Outgoing) -> io::Result<()> + Send>;
 pub struct JsonlSink {
     /// `None` only while a write is under way.
     target: Option<Target>,
+    /// The file that was asked for.
+    path: Option<PathBuf>,
     /// Ids of what was written; as many as the input's briefs have records.
     written: HashSet<String>,
     report: SinkReport,
@@ -37,7 +42,7 @@ impl JsonlSink {
             Some(path) => Target::File(PartFile::create(path)?),
             None => Target::Stdout,
         };
-        Ok(Self::new(target))
+        Ok(Self { path: path.map(Path::to_owned), ..Self::new(target) })
     }
 
     /// A sink that hands each record to `writer`, once.
@@ -46,7 +51,7 @@ impl JsonlSink {
     }
 
     fn new(target: Target) -> Self {
-        Self { target: Some(target), written: HashSet::new(), report: SinkReport::default() }
+        Self { target: Some(target), path: None, written: HashSet::new(), report: SinkReport::default() }
     }
 
     /// What happened so far; stays readable while a stage owns the sink.
@@ -54,42 +59,53 @@ impl JsonlSink {
         self.report.clone()
     }
 
-    /// Puts the file under its name, once everything in it is on disk. For other sinks there is nothing to do.
+    /// Puts the file under its name, once everything in it is on disk. Refused while the latest write has failed: the
+    /// file would lack records. For other sinks there is nothing to do.
     pub fn finish(self) -> Result<(), FileError> {
-        match self.target {
-            Some(Target::File(file)) => file.finish(),
-            Some(Target::Stdout | Target::Writer(_)) | None => Ok(()),
+        let Some(path) = self.path else { return Ok(()) };
+        match (self.target, self.report.trouble()) {
+            (Some(Target::File(file)), None) => file.finish(),
+            (_, trouble) => {
+                let problem = trouble.unwrap_or_else(|| UNFINISHED.to_owned());
+                Err(FileError::Write { path, source: io::Error::other(problem) })
+            }
         }
     }
 
-    /// Writes records that are new: all of them, or (in a file) none.
-    async fn write(&mut self, fresh: &[&Outgoing]) -> io::Result<()> {
-        let broken = || io::Error::other("an earlier write was not finished");
-        match self.target.take().ok_or_else(broken)? {
-            Target::Writer(mut writer) => {
-                let result = fresh.iter().try_for_each(|outgoing| writer(outgoing));
-                self.target = Some(Target::Writer(writer));
-                result
+    /// Writes records that are new, in order. Returns how many are written: all or none, but for a hook.
+    async fn write(&mut self, fresh: &[&Outgoing]) -> (usize, io::Result<()>) {
+        let (target, written, result) = match self.target.take() {
+            None => (None, 0, Err(io::Error::other(UNFINISHED))),
+            Some(Target::Writer(mut writer)) => {
+                let mut written = 0;
+                let result = fresh.iter().try_for_each(|outgoing| {
+                    writer(outgoing)?;
+                    written += 1;
+                    Ok(())
+                });
+                (Some(Target::Writer(writer)), written, result)
             }
-            Target::Stdout => {
+            Some(Target::Stdout) => {
                 let lines = lines(fresh);
                 // A reader that pauses (`| less`) shall not block a thread of the runtime.
                 let write = move || {
                     let mut stdout = io::stdout().lock();
                     stdout.write_all(&lines).and_then(|()| stdout.flush())
                 };
-                let result = tokio::task::spawn_blocking(write).await;
-                self.target = Some(Target::Stdout);
-                result.unwrap_or_else(|error| Err(io::Error::other(error)))
+                let result = tokio::task::spawn_blocking(write).await.map_err(io::Error::other).flatten();
+                (Some(Target::Stdout), if result.is_ok() { fresh.len() } else { 0 }, result)
             }
-            Target::File(mut file) => {
+            Some(Target::File(mut file)) => {
                 let lines = lines(fresh);
-                let write = move || (file.append(&lines), file);
-                let (result, file) = tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?;
-                self.target = Some(Target::File(file));
-                result
+                match tokio::task::spawn_blocking(move || (file.append(&lines), file)).await {
+                    Ok((Ok(()), file)) => (Some(Target::File(file)), fresh.len(), Ok(())),
+                    Ok((Err(error), file)) => (Some(Target::File(file)), 0, Err(error)),
+                    Err(error) => (None, 0, Err(io::Error::other(error))),
+                }
             }
-        }
+        };
+        self.target = target;
+        (written, result)
     }
 }
 
@@ -103,19 +119,13 @@ impl Sink for JsonlSink {
                 !self.written.contains(&outgoing.message_id) && in_batch.insert(&outgoing.message_id)
             })
             .collect();
-        let written = if fresh.is_empty() {
-            true
-        } else if self.report.closed() {
-            false
-        } else {
-            let result = self.write(&fresh).await;
-            self.report.note_write(result, fresh.len())
-        };
-        if written {
-            self.written.extend(fresh.iter().map(|outgoing| outgoing.message_id.clone()));
+        if !fresh.is_empty() && !self.report.closed() {
+            let (written, result) = self.write(&fresh).await;
+            self.report.note_write(written, result);
+            self.written.extend(fresh.iter().take(written).map(|outgoing| outgoing.message_id.clone()));
         }
         let outcomes = batch.iter().map(|outgoing| match outgoing.channel {
-            Channel::Record if written || self.written.contains(&outgoing.message_id) => SendOutcome::Sent,
+            Channel::Record if self.written.contains(&outgoing.message_id) => SendOutcome::Sent,
             Channel::Record => SendOutcome::Refused,
             Channel::DeadLetter => {
                 self.report.note_dead_letter(outgoing);

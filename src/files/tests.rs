@@ -328,22 +328,37 @@ fn a_closed_pipe_is_noted_quietly_and_nothing_more_is_tried() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_the_same_records_may_be_sent_again() {
+fn a_full_disk_is_told_and_only_what_was_not_written_is_written_by_the_next_try() {
     block_on(async {
-        let mut room = false;
-        let mut sink = JsonlSink::with(Box::new(move |_| {
-            if room {
-                return Ok(());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let hook = Arc::clone(&seen);
+        let mut room = 1;
+        let mut sink = JsonlSink::with(Box::new(move |outgoing| {
+            room -= 1;
+            if room == -1 {
+                return Err(io::ErrorKind::StorageFull.into());
             }
-            room = true;
-            Err(io::ErrorKind::StorageFull.into())
+            hook.lock().unwrap().push(outgoing.message_id.clone());
+            Ok(())
         }));
         let report = sink.report();
-        assert_eq!(send(&mut sink, &[outgoing("a", "{}")]).await, [SendOutcome::Refused]);
+        let batch = [outgoing("a", "{}"), outgoing("b", "{}")];
+        assert_eq!(send(&mut sink, &batch).await, [SendOutcome::Sent, SendOutcome::Refused]);
         assert!(!report.closed() && report.trouble().is_some());
-        assert_eq!(send(&mut sink, &[outgoing("a", "{}")]).await, [SendOutcome::Sent]);
-        assert_eq!(report.trouble(), None);
+        assert_eq!(send(&mut sink, &batch).await, [SendOutcome::Sent; 2]);
+        assert_eq!((report.trouble(), report.records()), (None, 2));
+        assert_eq!(*seen.lock().unwrap(), ["a", "b"]);
     });
+}
+
+#[test]
+fn a_file_that_lacks_records_does_not_get_its_name() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("records.jsonl");
+    let sink = JsonlSink::create(Some(&path)).unwrap();
+    sink.report().note_write(0, Err(io::ErrorKind::StorageFull.into()));
+    assert!(matches!(sink.finish(), Err(FileError::Write { .. })));
+    assert!(!path.exists());
 }
 
 /// A brief as its fields: texts, a number and a list.
