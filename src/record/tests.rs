@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 
 fn raw(text: &str) -> Option<Box<RawValue>> {
-    Some(RawValue::from_string(text.to_owned()).unwrap())
+    RawValue::from_string(text.to_owned()).ok()
 }
 
 fn failed_container() -> Record {
