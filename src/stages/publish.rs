@@ -104,11 +104,21 @@ impl<K: Sink> Publish<K> {
         if closed && batch.len() > 1 {
             *alone = batch.len();
         }
-        self.note(&rows, &outcomes, said).await?;
+        let notes = Notes { desk: &self.desk, settings: &self.settings, optional: &self.optional };
+        notes.take(&rows, &outcomes, said).await?;
         Ok(batch.len())
     }
+}
 
-    async fn note(
+/// Writes down what became of a batch. Apart from the sink, which need not be shareable between threads.
+struct Notes<'a> {
+    desk: &'a Desk,
+    settings: &'a config::Publish,
+    optional: &'a [String],
+}
+
+impl Notes<'_> {
+    async fn take(
         &self,
         rows: &[PendingRow],
         outcomes: &[SendOutcome],
