@@ -41,6 +41,12 @@ impl<K: Sink> Publish<K> {
         let mut said: HashMap<String, i64> = HashMap::new();
         loop {
             self.desk.step("publish");
+            // Also while there is nothing to send: who looks at /readyz wants to know now, not at the next record.
+            tokio::select! {
+                () = self.sink.ready() => {}
+                () = self.drain.cancelled() => {}
+                () = self.desk.clock.sleep(LOOK_AGAIN) => continue,
+            }
             let sent = match self.step(&mut alone, &mut said).await {
                 Ok(sent) => sent,
                 Err(error) => {
