@@ -90,4 +90,9 @@ impl LedgerError {
             | Self::Closed => false,
         }
     }
+
+    /// Whether the ledger itself is the trouble, and not what was to be written.
+    pub fn is_of_the_ledger(&self) -> bool {
+        self.may_pass() || matches!(self, Self::Closed)
+    }
 }

@@ -90,8 +90,11 @@ impl<W: Write> Job for Envelope<W> {
         self.result = Some(Err(error));
     }
 
-    fn answer(mut self: Box<Self>) {
-        if let (Some(answer), Some(result)) = (self.answer.take(), self.result.take()) {
+    fn answer(self: Box<Self>) {
+        let Self { write, result, answer } = *self;
+        // First, so that a caller who shares it is its only owner when the answer is there.
+        drop(write);
+        if let (Some(answer), Some(result)) = (answer, result) {
             // A caller that went away does not want the answer; the write stands.
             drop(answer.send(result));
         }

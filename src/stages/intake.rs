@@ -1,5 +1,7 @@
 //! intake: reads deliveries, decides about them, commits the decisions, then acknowledges. In this order, always.
 
+use std::sync::Arc;
+
 use super::Desk;
 use super::desk::LOOK_AGAIN;
 use crate::brief::{Brief, Rules, Unreadable, parse};
@@ -72,12 +74,10 @@ impl<S: Source> Intake<S> {
                 }
             };
             let Some(batch) = batch else { break };
-            if let Err(error) = self.decide(batch, &mut sum).await {
-                // Nothing is acknowledged: the broker brings it again.
-                tracing::error!(stage = "intake", %error, "deliveries could not be recorded and stay with their source");
-                if stopped || self.desk.stopping.is_cancelled() {
-                    break;
-                }
+            let batch = batch.into_iter().map(|delivery| self.read(delivery)).collect();
+            if !self.decide(batch, &mut sum).await {
+                // Not committed, so not acknowledged: whoever starts next gets it again.
+                break;
             }
         }
         (self.source, sum)
@@ -103,43 +103,83 @@ impl<S: Source> Intake<S> {
         pause
     }
 
-    async fn decide(&mut self, batch: Vec<Delivery>, sum: &mut Sum) -> Result<(), LedgerError> {
-        let deliveries: Vec<Received> = batch.into_iter().map(|delivery| self.read(delivery)).collect();
-        let decide = Decide {
+    /// Decides a batch, commits, acknowledges. `false`: told to stop while the ledger could not be written.
+    ///
+    /// A delivery that cannot be recorded, although the ledger can be written, is set aside with the reason: it must
+    /// not block what is behind it.
+    async fn decide(&mut self, batch: Vec<Received>, sum: &mut Sum) -> bool {
+        let batch = match self.commit(batch, sum).await {
+            Ok(()) => Vec::new(),
+            Err((error, _)) if error.is_of_the_ledger() => return false,
+            Err((error, batch)) => {
+                tracing::error!(stage = "intake", %error, "a batch could not be recorded; its deliveries are decided one by one");
+                batch
+            }
+        };
+        for received in batch {
+            let Err((error, mut alone)) = self.commit(vec![received], sum).await else { continue };
+            if error.is_of_the_ledger() {
+                return false;
+            }
+            for received in &mut alone {
+                received.content = Err(Unreadable::Fault(format!("it could not be recorded: {error}")));
+            }
+            while let Err((error, again)) = self.commit(alone, sum).await {
+                tracing::error!(stage = "intake", %error, "a delivery could not even be set aside");
+                if self.desk.stopping.is_cancelled() {
+                    return false;
+                }
+                self.desk.clock.sleep(LOOK_AGAIN).await;
+                alone = again;
+            }
+        }
+        self.source.acknowledge().await;
+        self.desk.ledger.wake().submit().notify_one();
+        self.desk.ledger.wake().publish().notify_one();
+        true
+    }
+
+    /// Commits one batch, or gives it back with the reason why it is not committed.
+    async fn commit(
+        &mut self,
+        deliveries: Vec<Received>,
+        sum: &mut Sum,
+    ) -> Result<(), (LedgerError, Vec<Received>)> {
+        let decide = Arc::new(Decide {
             deliveries,
             input: self.desk.ledger.input().clone(),
             now_ms: self.desk.clock.now_ms(),
             send_container_id: self.settings.send_container_id,
-        };
-        let projects: Vec<Option<String>> = decide
-            .deliveries
-            .iter()
-            .map(|received| received.content.as_ref().ok().map(|brief| brief.identity.project_id.clone()))
-            .collect();
-        let decide = std::sync::Arc::new(decide);
+        });
         let paused = self.desk.metrics.intake_paused.with_label_values(&["ledger"]);
         paused.set(1);
-        let decisions = self.desk.write_until_done("intake", decide.clone()).await?;
+        let result = self.desk.write_until_done("intake", Arc::clone(&decide)).await;
+        let decisions = match result {
+            Ok(decisions) => decisions,
+            // The writer has answered, so nobody else holds it.
+            Err(error) => {
+                return Err((
+                    error,
+                    Arc::into_inner(decide).map(|decide| decide.deliveries).unwrap_or_default(),
+                ));
+            }
+        };
         paused.set(0);
-        self.source.acknowledge().await;
-        for ((decision, _), (received, project)) in
-            decisions.iter().zip(decide.deliveries.iter().zip(&projects))
-        {
+        for ((decision, _), received) in decisions.iter().zip(&decide.deliveries) {
             *sum.decisions.entry(*decision).or_default() += 1;
-            self.count(*decision, received, project.as_deref());
+            self.count(*decision, received);
         }
-        self.desk.ledger.wake().submit().notify_one();
-        self.desk.ledger.wake().publish().notify_one();
         Ok(())
     }
 
-    fn count(&self, decision: Decision, received: &Received, project: Option<&str>) {
+    fn count(&self, decision: Decision, received: &Received) {
         let metrics = &self.desk.metrics;
         metrics.briefs_received_total.with_label_values(&[decision.word()]).inc();
         let reason = match decision {
             Decision::Unreadable => "UNREADABLE",
             Decision::Conflict => "BRIEF_CONFLICT",
             Decision::Invalid => {
+                let project = received.content.as_ref().map(|brief| brief.identity.project_id.as_str());
                 let label = self.desk.project_label(project.unwrap_or_default());
                 return metrics.failures_total.with_label_values(&["INVALID_BRIEF", "briefd", label]).inc();
             }
