@@ -4,6 +4,7 @@
 //! [`run`] maps both to the exit codes that the README promises.
 
 pub mod config;
+pub mod sandbox;
 pub mod schema;
 pub mod topology;
 
@@ -54,6 +55,7 @@ enum Command {
     #[command(after_help = "Example:\n  briefd run --config /etc/briefd.toml")]
     Run,
     Topology(topology::TopologyArgs),
+    Sandbox(sandbox::SandboxArgs),
     /// Show every setting, its value and where it comes from; secrets are redacted
     Config(config::ConfigArgs),
     /// Print the JSON Schema of the brief message or of the record
@@ -116,7 +118,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
             clap_complete::generate(*shell, &mut Cli::command(), "briefd", &mut out);
             return Ok(Outcome::Done);
         }
-        Command::Run | Command::Topology(_) | Command::Config(_) => {}
+        Command::Run | Command::Sandbox(_) | Command::Topology(_) | Command::Config(_) => {}
     }
     drop(out);
     let loaded = load(&cli.global.inputs())?;
@@ -135,6 +137,7 @@ async fn asynchronous(command: Command, loaded: Loaded) -> anyhow::Result<Outcom
             app::run::run(loaded.settings).await?;
             Ok(Outcome::Done)
         }
+        Command::Sandbox(args) => sandbox::run(args).await.map(|()| Outcome::Done),
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })
