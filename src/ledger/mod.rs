@@ -19,6 +19,7 @@ mod hold;
 mod open;
 mod ours;
 mod outbox;
+mod read;
 mod request;
 mod rows;
 mod settle;
@@ -33,6 +34,10 @@ pub use error::LedgerError;
 pub use hold::{Hold, HoldScope, LiftHold, SetHold};
 pub use open::{Ledger, OpenOptions, Reader};
 pub use outbox::{MarkSent, PendingRow, Sent};
+pub use read::{
+    BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
+    ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
+};
 pub use request::{Request, RequestDone};
 pub use rows::Input;
 pub use settle::{ContainerEnd, Ended, Running, Settle};
