@@ -14,7 +14,7 @@ pub fn schema() -> Value {
 }
 
 /// `"format": "uint32"` is Rust's, not JSON's: the limits beside it say the same.
-fn drop_number_formats(schema: &mut Value) {
+pub(crate) fn drop_number_formats(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
             if object.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {

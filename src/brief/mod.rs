@@ -32,6 +32,7 @@ use jiff::Timestamp;
 pub use body::{body, enqueueable, regenerate_body};
 pub use compare::{differing_paths, only_brief_differs};
 pub use identity::{Fingerprint, Identity, NotAFingerprint};
+pub(crate) use message::drop_number_formats;
 pub use message::schema;
 pub use parse::{Rules, Unreadable, parse};
 

@@ -297,6 +297,21 @@ fn without_a_brief_id_the_content_is_the_identity_and_metadata_is_no_part_of_it(
 }
 
 #[test]
+fn a_number_has_one_fingerprint_however_it_is_spelled() {
+    let fingerprint =
+        |number: &str| read(&format!(r#"{{"projectId":"p","brief":{{"n":{number}}}}}"#)).fingerprint;
+    for (one, other) in [
+        ("120", "1.2e2"),
+        ("0.3", "30000000000000000000000e-23"),
+        ("7.038531e-26", "7.0385310000000000000000e-26"),
+        ("0", "-0"),
+    ] {
+        assert_eq!(fingerprint(one), fingerprint(other), "{one} {other}");
+    }
+    assert_ne!(fingerprint("0.1"), fingerprint("0.10000000000000002"));
+}
+
+#[test]
 fn a_message_id_is_the_identity_only_when_the_settings_say_so() {
     let properties = |id: &str| Properties { message_id: Some(id.to_owned()), ..Properties::default() };
     let message = |id| Delivery { properties: properties(id), ..delivery(r#"{"projectId":"p","brief":{}}"#) };

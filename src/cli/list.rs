@@ -5,10 +5,10 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 
+use super::Outcome;
 use super::names::{Projects, batch_id, batch_name};
 use super::table::{Column, Layout, thousands};
 use super::times::{Since, age, iso};
-use super::{Outcome, until_pipe_closes};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::job::BriefState;
@@ -56,7 +56,7 @@ pub async fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
     let reader = Reader::open(&settings.ledger.path).await?;
-    until_pipe_closes(list(&args, settings, (&reader, clock), out).await)
+    list(&args, settings, (&reader, clock), out).await
 }
 
 async fn list(

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::Outcome;
 use super::names::{Projects, batch_id};
 use super::times::Since;
-use super::{Outcome, until_pipe_closes};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{Reader, RecordFilter};
@@ -56,14 +56,11 @@ pub async fn run(
         kind: args.kind,
         since_ms: args.since.map(|since| since.ms(clock.now_ms())),
     };
-    let printed = async {
-        let last = stored(&reader, &filter, out).await?;
-        if args.follow {
-            follow(&reader, &filter, (last, clock), out).await?;
-        }
-        Ok(Outcome::Done)
-    };
-    until_pipe_closes(printed.await)
+    let last = stored(&reader, &filter, out).await?;
+    if args.follow {
+        follow(&reader, &filter, (last, clock), out).await?;
+    }
+    Ok(Outcome::Done)
 }
 
 /// Prints what is stored; returns the row up to which it looked.

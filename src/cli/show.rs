@@ -9,7 +9,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::names::{Projects, batch_id, batch_name, quoted};
-use super::{Outcome, UsageError, until_pipe_closes};
+use super::{Outcome, UsageError};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::job::BriefState;
@@ -57,8 +57,9 @@ pub async fn run(
     } else {
         text::page(&story, state, projects)
     };
-    let printed = writeln!(out, "{page}").and_then(|()| out.flush());
-    until_pipe_closes(printed.map(|()| Outcome::Done).map_err(Into::into))
+    writeln!(out, "{page}")?;
+    out.flush()?;
+    Ok(Outcome::Done)
 }
 
 /// The one brief that is meant.

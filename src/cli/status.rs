@@ -13,7 +13,7 @@ use clap::Args;
 
 use self::facts::Facts;
 use super::names::batch_id;
-use super::{Outcome, UsageError, until_pipe_closes};
+use super::{Outcome, UsageError};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::job::BriefState;
@@ -61,7 +61,7 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     let reader = Reader::open(&settings.ledger.path).await?;
     let look = Look { reader, batch: args.batch.as_deref().map(batch_id), settings, clock };
-    until_pipe_closes(if args.watch { look.watch(out).await } else { look.once(&args, out).await })
+    if args.watch { look.watch(out).await } else { look.once(&args, out).await }
 }
 
 struct Look<'a> {

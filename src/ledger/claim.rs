@@ -35,6 +35,8 @@ pub struct Claim {
     pub held_projects: Vec<String>,
     /// Batches whose starts are held.
     pub held_batches: Vec<String>,
+    /// Jobs of which a POST may have left, at most: an outage then leaves no more outcomes unknown than this.
+    pub submitting_max: u32,
     /// Only this project, held or not: the one job that probes its hold.
     pub probe_project: Option<String>,
 }
@@ -129,7 +131,13 @@ impl Claim {
         .bind(self.limit)
         .fetch_all(&mut *db)
         .await?;
+        let submitting: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1")
+                .bind(self.input.word())
+                .fetch_one(&mut *db)
+                .await?;
         let rest = i64::from(self.limit) - i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        let rest = rest.min(i64::from(self.submitting_max) - submitting);
         if rest > 0 {
             let ready: Vec<i64> = sqlx::query_scalar(
                 "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND due_at <= $2 \
@@ -235,6 +243,7 @@ pub(super) async fn reject(
         kind: RecordType::ContainerFailed,
         variant,
         variant_count: run_row.variant_count,
+        regenerated: Some(&id),
         container_id: &id,
         job_id: None,
         format: None,
@@ -459,5 +468,25 @@ impl Write for ReleaseDeadClaims {
             }
             Ok(u64::try_from(cut.len()).unwrap_or(u64::MAX))
         })
+    }
+}
+
+impl Ledger {
+    /// Whether the API is known to answer look-ups by our own container id: it answered one of our ids as its own.
+    pub async fn look_ups_work(&self) -> Result<bool, LedgerError> {
+        let found: Option<i64> = sqlx::query_scalar(
+            "SELECT c.job FROM container c JOIN job j ON j.id = c.job WHERE j.alias IS NOT NULL AND c.id = j.alias LIMIT 1",
+        )
+        .fetch_optional(&self.reader().pool)
+        .await?;
+        Ok(found.is_some())
+    }
+
+    /// For a regenerate: the container's end as it was before its first POST.
+    pub async fn seen_before(&self, job: i64) -> Result<Option<String>, LedgerError> {
+        Ok(sqlx::query_scalar("SELECT seen_before FROM job WHERE id = $1")
+            .bind(job)
+            .fetch_one(&self.reader().pool)
+            .await?)
     }
 }

@@ -11,6 +11,7 @@
 //! Time is handed in by the caller, in milliseconds since 1970; nothing in here reads a clock. No transaction is open
 //! across an HTTP or AMQP call. What is in here is the whole of what a `PostgreSQL` ledger would have to offer.
 
+mod ages;
 mod attempt;
 mod claim;
 mod decide;
@@ -27,12 +28,13 @@ mod totals;
 mod wake;
 mod writer;
 
+pub use ages::Ages;
 pub use attempt::{AttemptOutcome, RecordOutcome, Started, Told};
 pub use claim::{Claim, Claimed, Found, Inspect, Inspected, Inspection, Work};
 pub use decide::{Decide, Decision, Received};
 pub use error::LedgerError;
 pub use hold::{Hold, HoldScope, LiftHold, SetHold};
-pub use open::{Ledger, OpenOptions, Reader};
+pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
 pub use outbox::{MarkSent, PendingRow, Sent};
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,

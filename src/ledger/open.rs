@@ -123,6 +123,37 @@ impl Ledger {
     }
 }
 
+/// Binds the ledger to an organization at first use.
+#[derive(Clone, Debug)]
+pub struct BindOrganization(pub String);
+
+impl Write for BindOrganization {
+    /// The organization it is bound to.
+    type Out = String;
+
+    fn apply<'a>(
+        &'a self,
+        db: &'a mut SqliteConnection,
+    ) -> futures::future::BoxFuture<'a, Result<String, LedgerError>> {
+        Box::pin(async move {
+            let bound: Option<String> =
+                sqlx::query_scalar("SELECT value FROM meta WHERE name = 'organization'")
+                    .fetch_optional(&mut *db)
+                    .await?;
+            match bound {
+                Some(bound) => Ok(bound),
+                None => set_meta(db, "organization", &self.0).await.map(|()| self.0.clone()),
+            }
+        })
+    }
+}
+
+/// Free bytes on the disk of the ledger at `path`.
+pub fn free_bytes(path: &Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 struct StopCleanly;
 
 impl Write for StopCleanly {

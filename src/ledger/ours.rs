@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::record::{RecordError, Source, remedy};
+use crate::record::{RecordError, Source};
 
 /// Why briefd, and not the API, ended something.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub(super) enum OurFailure {
 
 impl OurFailure {
     pub(super) fn error(&self) -> RecordError {
-        let (code, message, details) = match self {
+        let (code, message, details): (_, String, _) = match self {
             Self::InvalidBrief(violations, line) => {
                 ("INVALID_BRIEF", line.clone(), Some(json!({ "violations": violations })))
             }
@@ -28,14 +28,8 @@ impl OurFailure {
                 ("CONTAINER_MISSING", "the job ended at the API without this container".into(), None)
             }
         };
-        RecordError {
-            code: code.to_owned(),
-            message,
-            request_id: None,
-            details,
-            source: Source::Briefd,
-            stage: None,
-            remedy: remedy(code, Source::Briefd),
-        }
+        let mut error = RecordError::new(Source::Briefd, code, message);
+        error.details = details;
+        error
     }
 }

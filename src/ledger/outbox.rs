@@ -10,9 +10,10 @@ use super::decide::{give_jobs, make_current};
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe, time};
 use super::writer::Write;
 use super::{Ledger, LedgerError};
+use crate::brief::{enqueueable, keys};
 use crate::flow::{Channel, Outgoing, Properties, SendOutcome};
 use crate::job::BriefState;
-use crate::record::{Record, RecordError, RecordType, routing_key};
+use crate::record::{Record, RecordError, RecordType};
 
 /// Longest text of a dead letter's reason that is kept.
 const DETAIL_BYTES: usize = 1_000;
@@ -108,6 +109,8 @@ pub(super) struct ContainerPart<'a> {
     pub kind: RecordType,
     pub variant: i64,
     pub variant_count: i64,
+    /// The container whose id the job's key text ends with, for a regenerate.
+    pub regenerated: Option<&'a str>,
     /// Empty: the API never named it.
     pub container_id: &'a str,
     pub job_id: Option<&'a str>,
@@ -127,6 +130,9 @@ pub(super) async fn insert_container_record(
     now_ms: i64,
 ) -> Result<(), LedgerError> {
     let mut record = base_record(brief, run, part.kind)?;
+    if let Some(container) = part.regenerated {
+        record.key_text = keys::key_text(&record.identity, record.run, Some(container));
+    }
     record.variant = u8::try_from(part.variant).ok();
     record.variant_count = u8::try_from(part.variant_count).unwrap_or(u8::MAX);
     record.job_id = part.job_id.map(ToOwned::to_owned);
@@ -150,7 +156,7 @@ pub(super) async fn insert_brief_failed(
     let brief = BriefRow::by_id(db, at.0).await?;
     let run = RunRow::get(db, at.0, at.1).await?;
     let mut record = base_record(&brief, &run, RecordType::BriefFailed)?;
-    record.request = Some(raw(&run.request)?);
+    record.request = Some(raw(&enqueueable(&brief.identity(), &run.request))?);
     record.error = Some(error.clone());
     record.finished_at = time(now_ms);
     owe(db, at, 1 - run.owed, 0).await?;
@@ -200,10 +206,13 @@ pub(super) async fn end_run(
 }
 
 fn base_record(brief: &BriefRow, run: &RunRow, kind: RecordType) -> Result<Record, LedgerError> {
+    let identity = brief.identity();
+    let number = u32::try_from(run.run).unwrap_or(u32::MAX);
     Ok(Record {
         kind,
-        identity: brief.identity(),
-        run: u32::try_from(run.run).unwrap_or(u32::MAX),
+        key_text: keys::key_text(&identity, number, None),
+        identity,
+        run: number,
         variant: None,
         variant_count: u8::try_from(run.variant_count).unwrap_or(u8::MAX),
         job_id: None,
@@ -228,24 +237,23 @@ async fn insert_record(
     (record, variant, ended_ms): (&Record, Option<i64>, i64),
     now_ms: i64,
 ) -> Result<(), LedgerError> {
-    let mut properties = Properties {
-        correlation_id: Some(run.correlation_id.clone().unwrap_or_else(|| brief.brief_id.clone())),
-        kind: Some(record.kind.word().to_owned()),
-        content_type: Some("application/json".to_owned()),
+    let headers = [("traceparent", &run.traceparent), ("tracestate", &run.tracestate)];
+    let received = Properties {
+        correlation_id: run.correlation_id.clone(),
+        headers: headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?))))
+            .collect(),
         ..Properties::default()
     };
-    for (name, value) in [("traceparent", &run.traceparent), ("tracestate", &run.tracestate)] {
-        if let Some(value) = value {
-            properties.headers.insert(name.to_owned(), json!(value));
-        }
-    }
+    let properties = record.properties(&received);
     let id = next_id(db, Table::Outbox).await?;
     let row = NewRow {
         channel: "record",
         input: &brief.input,
         message_id: &record.id().to_string(),
         kind: record.kind.word(),
-        routing_key: &routing_key(record.kind, &brief.project_id),
+        routing_key: &record.routing_key(),
         body: &record.to_bytes(),
         properties: &properties,
         of: Some((run.brief, run.run, variant)),

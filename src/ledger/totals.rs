@@ -58,6 +58,17 @@ impl Reader {
             .await?)
     }
 
+    /// Briefs that have not ended.
+    pub async fn open_briefs(&self) -> Result<u64, LedgerError> {
+        let open: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(n), 0) FROM tally WHERE what = 'brief' \
+             AND state IN ('waiting', 'submitting', 'running', 'parked')",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(u64::try_from(open).unwrap_or(0))
+    }
+
     /// Counts everything again from the rows and compares it with the running totals, in one snapshot.
     pub async fn imbalance(&self) -> Result<Imbalance, LedgerError> {
         let mut snapshot = self.pool.begin().await?;

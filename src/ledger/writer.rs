@@ -189,3 +189,16 @@ impl State {
         }
     }
 }
+
+/// A large write can be shared with its caller, who goes on reading it after the commit.
+impl<W: Write + Sync> Write for std::sync::Arc<W> {
+    type Out = W::Out;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>> {
+        self.as_ref().apply(db)
+    }
+
+    fn rows(&self) -> usize {
+        self.as_ref().rows()
+    }
+}
