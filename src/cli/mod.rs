@@ -4,8 +4,17 @@
 //! [`run`] maps both to the exit codes that the README promises.
 
 pub mod config;
+pub mod list;
+mod names;
+pub mod records;
 pub mod sandbox;
 pub mod schema;
+pub mod show;
+pub mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+mod times;
 pub mod topology;
 
 use std::io::Write as _;
@@ -54,6 +63,10 @@ enum Command {
     /// The worker: RabbitMQ in, RabbitMQ out, until SIGTERM or SIGINT
     #[command(after_help = "Example:\n  briefd run --config /etc/briefd.toml")]
     Run,
+    Status(status::StatusArgs),
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    Records(records::RecordsArgs),
     Topology(topology::TopologyArgs),
     Sandbox(sandbox::SandboxArgs),
     /// Show every setting, its value and where it comes from; secrets are redacted
@@ -118,7 +131,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
             clap_complete::generate(*shell, &mut Cli::command(), "briefd", &mut out);
             return Ok(Outcome::Done);
         }
-        Command::Run | Command::Sandbox(_) | Command::Topology(_) | Command::Config(_) => {}
+        _ => {}
     }
     drop(out);
     let loaded = load(&cli.global.inputs())?;
@@ -131,6 +144,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
 }
 
 async fn asynchronous(command: Command, loaded: Loaded) -> anyhow::Result<Outcome> {
+    let clock = crate::clock::Clock::system();
     match command {
         Command::Run => {
             loaded.settings.require_api_key()?;
@@ -138,6 +152,10 @@ async fn asynchronous(command: Command, loaded: Loaded) -> anyhow::Result<Outcom
             Ok(Outcome::Done)
         }
         Command::Sandbox(args) => sandbox::run(args).await.map(|()| Outcome::Done),
+        Command::Status(args) => status::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::List(args) => list::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Show(args) => show::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Records(args) => records::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })
@@ -194,4 +212,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<std::io::Error>()
             .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     })
+}
+
+/// Who reads our output may stop reading (`| head`): that is a quiet end, not a failure.
+fn until_pipe_closes(result: anyhow::Result<Outcome>) -> anyhow::Result<Outcome> {
+    match result {
+        Err(error) if is_broken_pipe(&error) => Ok(Outcome::Done),
+        other => other,
+    }
 }

@@ -20,6 +20,7 @@ mod hold;
 mod open;
 mod ours;
 mod outbox;
+mod read;
 mod request;
 mod rows;
 mod settle;
@@ -35,6 +36,10 @@ pub use error::LedgerError;
 pub use hold::{Hold, HoldScope, LiftHold, SetHold};
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
 pub use outbox::{MarkSent, PendingRow, Sent};
+pub use read::{
+    BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
+    ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
+};
 pub use request::{Request, RequestDone};
 pub use rows::Input;
 pub use settle::{ContainerEnd, Ended, Running, Settle};
