@@ -9,9 +9,9 @@ use crate::ledger::{BindOrganization, Hold, HoldScope, SetHold};
 use crate::stages::{Desk, Prices};
 
 /// How often an API that does not answer is asked again.
-const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_mins(1);
 /// How often credits are looked at.
-const CREDITS_EVERY: Duration = Duration::from_secs(300);
+const CREDITS_EVERY: Duration = Duration::from_mins(5);
 
 pub(super) fn spawn(worker: &Worker) {
     let settings = worker.settings();

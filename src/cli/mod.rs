@@ -41,10 +41,10 @@ struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// Settings file (also: $BRIEFD_CONFIG)
+    /// Settings file (also: $`BRIEFD_CONFIG`)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     config: Option<PathBuf>,
-    /// The ledger, instead of ledger.url: a path, or sqlite://PATH
+    /// The ledger, instead of ledger.url: a path, or <sqlite://PATH>
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     ledger: Option<String>,
     /// How log lines look: text or json
@@ -212,12 +212,4 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<std::io::Error>()
             .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     })
-}
-
-/// Who reads our output may stop reading (`| head`): that is a quiet end, not a failure.
-fn until_pipe_closes(result: anyhow::Result<Outcome>) -> anyhow::Result<Outcome> {
-    match result {
-        Err(error) if is_broken_pipe(&error) => Ok(Outcome::Done),
-        other => other,
-    }
 }

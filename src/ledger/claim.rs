@@ -44,13 +44,13 @@ pub struct Claim {
 /// What a claim brought.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
-    /// To be POSTed.
+    /// To be `POSTed`.
     pub claimed: Vec<Claimed>,
     /// How many ended because their time had passed.
     pub expired: usize,
 }
 
-/// A job that may be POSTed now.
+/// A job that may be `POSTed` now.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Claimed {
     /// The ledger's number of the job.

@@ -274,7 +274,7 @@ fn refuse_network_filesystem(path: &Path, folder: &Path) -> Result<(), LedgerErr
         path: path.to_owned(),
         source: std::io::Error::from_raw_os_error(error.raw_os_error()),
     })?;
-    match network_filesystem(i64::from(stat.f_type)) {
+    match network_filesystem(stat.f_type) {
         Some(kind) => Err(LedgerError::NetworkFilesystem { path: path.to_owned(), kind }),
         None => Ok(()),
     }

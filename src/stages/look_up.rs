@@ -10,7 +10,7 @@ use crate::layers::Priority;
 use crate::ledger::Claimed;
 
 /// Two look-ups that find nothing must be this far apart before that is believed.
-const APART: Duration = Duration::from_secs(600);
+const APART: Duration = Duration::from_mins(10);
 
 /// What a look-up found.
 #[derive(Debug)]

@@ -30,8 +30,8 @@ use crate::record::{RecordError, Source};
 
 use super::Prices;
 
-/// A key-only job is not POSTed again later than this after its first unknown attempt (the API keeps keys for 24 h).
-const KEY_WINDOW: Duration = Duration::from_secs(23 * 3_600);
+/// A key-only job is not `POSTed` again later than this after its first unknown attempt (the API keeps keys for 24 h).
+const KEY_WINDOW: Duration = Duration::from_hours(23);
 /// `KILL_SWITCH` is probed this much slower than other holds.
 const KILL_SWITCH_SLOWER: u32 = 5;
 /// How long starts wait after a 429 that does not say.
@@ -304,7 +304,7 @@ impl Submit {
         self.record(&job, outcome, told, retry, holds).await;
     }
 
-    /// A key-only job of unknown outcome is not POSTed again after the key's window, nor under another API key.
+    /// A key-only job of unknown outcome is not `POSTed` again after the key's window, nor under another API key.
     /// Checked after the rate permit, directly before the bytes would leave.
     fn repeat_forbidden(&self, job: &Claimed) -> bool {
         let (None, Some(first_ms)) = (&job.alias, job.unknown_first_at) else { return false };
