@@ -131,7 +131,14 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
             clap_complete::generate(*shell, &mut Cli::command(), "briefd", &mut out);
             return Ok(Outcome::Done);
         }
-        _ => {}
+        Command::Run
+        | Command::Status(_)
+        | Command::List(_)
+        | Command::Show(_)
+        | Command::Records(_)
+        | Command::Topology(_)
+        | Command::Sandbox(_)
+        | Command::Config(_) => {}
     }
     drop(out);
     let loaded = load(&cli.global.inputs())?;
