@@ -1,5 +1,6 @@
 //! **briefd** — a queue-driven batch generation worker for the Layers content API.
 
+pub mod app;
 pub mod brief;
 pub mod broker;
 pub mod cli;

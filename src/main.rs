@@ -1,3 +1,7 @@
-//! The thin binary: parse, run the command, map the outcome to an exit code; nothing else.
+//! The thin binary: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    briefd::cli::run()
+}

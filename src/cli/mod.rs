@@ -1,1 +1,222 @@
-//! (being built)
+//! The command line: one file per command.
+//!
+//! Results go to standard output, everything else to standard error. A command returns an [`Outcome`] or an error;
+//! [`run`] maps both to the exit codes that the README promises.
+
+pub mod config;
+pub mod list;
+mod names;
+pub mod records;
+pub mod sandbox;
+pub mod schema;
+pub mod show;
+pub mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+mod times;
+pub mod topology;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::app;
+use crate::config::{ConfigErrors, Inputs, Loaded, load};
+use crate::files::FileError;
+use crate::telemetry::logging;
+
+/// A queue-driven batch generation worker for the Layers content API: briefs in, container records out; nothing
+/// bought twice, nothing lost.
+#[derive(Debug, clap::Parser)]
+#[command(name = "briefd", version, max_term_width = 100, propagate_version = false)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Settings file (also: $`BRIEFD_CONFIG`)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    config: Option<PathBuf>,
+    /// The ledger, instead of ledger.url: a path, or <sqlite://PATH>
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    ledger: Option<String>,
+    /// How log lines look: text or json
+    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Global options")]
+    log_format: Option<String>,
+    /// Answer every question with yes
+    #[arg(long, global = true, help_heading = "Global options")]
+    yes: bool,
+    /// Say more; twice: say everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    verbose: u8,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// The worker: RabbitMQ in, RabbitMQ out, until SIGTERM or SIGINT
+    #[command(after_help = "Example:\n  briefd run --config /etc/briefd.toml")]
+    Run,
+    Status(status::StatusArgs),
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    Records(records::RecordsArgs),
+    Topology(topology::TopologyArgs),
+    Sandbox(sandbox::SandboxArgs),
+    /// Show every setting, its value and where it comes from; secrets are redacted
+    Config(config::ConfigArgs),
+    /// Print the JSON Schema of the brief message or of the record
+    Schema(schema::SchemaArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  briefd completions bash > /etc/bash_completion.d/briefd")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a command ended that did what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done: exit code 0.
+    Done,
+    /// Done, but something did not complete, or differs: exit code 1.
+    Incomplete,
+    /// Interrupted by the user; the same command goes on: exit code 130.
+    Interrupted,
+}
+
+impl Outcome {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Incomplete => 1,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// Wrong usage that only shows once the data is looked at: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Parses the command line, runs the command, and maps how it ended to an exit code: 0 done; 1 done, but something did
+/// not complete; 2 wrong usage; 3 bad settings or an input file that cannot be read; 4 a dependency could not be
+/// reached or refused, or the worker lock is taken; 130 `generate` interrupted.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match carry_out(cli) {
+        Ok(outcome) => ExitCode::from(outcome.code()),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = exit_code(&error);
+            drop(writeln!(std::io::stderr(), "briefd: {}", one_line(&error)));
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
+    let mut out = std::io::stdout().lock();
+    match &cli.command {
+        Command::Schema(args) => return schema::run(args, &mut out).map(|()| Outcome::Done),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "briefd", &mut out);
+            return Ok(Outcome::Done);
+        }
+        Command::Run
+        | Command::Status(_)
+        | Command::List(_)
+        | Command::Show(_)
+        | Command::Records(_)
+        | Command::Topology(_)
+        | Command::Sandbox(_)
+        | Command::Config(_) => {}
+    }
+    drop(out);
+    let loaded = load(&cli.global.inputs())?;
+    logging::init(&loaded.settings.log, cli.global.verbose)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(asynchronous(cli.command, loaded));
+    // A blocking thread that hangs must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
+}
+
+async fn asynchronous(command: Command, loaded: Loaded) -> anyhow::Result<Outcome> {
+    let clock = crate::clock::Clock::system();
+    match command {
+        Command::Run => {
+            loaded.settings.require_api_key()?;
+            app::run::run(loaded.settings).await?;
+            Ok(Outcome::Done)
+        }
+        Command::Sandbox(args) => sandbox::run(args).await.map(|()| Outcome::Done),
+        Command::Status(args) => status::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::List(args) => list::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Show(args) => show::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Records(args) => records::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Topology(args) => {
+            let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
+            Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })
+        }
+        Command::Config(args) => {
+            config::run(&args, &loaded, &mut std::io::stdout().lock()).map(|()| Outcome::Done)
+        }
+        Command::Schema(_) | Command::Completions { .. } => Ok(Outcome::Done),
+    }
+}
+
+impl Global {
+    fn inputs(&self) -> Inputs {
+        let mut flags = Vec::new();
+        if let Some(ledger) = &self.ledger {
+            let url =
+                if ledger.starts_with("sqlite:") { ledger.clone() } else { format!("sqlite://{ledger}") };
+            flags.push(("ledger.url".to_owned(), url));
+        }
+        if let Some(format) = &self.log_format {
+            flags.push(("log.format".to_owned(), format.clone()));
+        }
+        Inputs::from_process(self.config.clone(), flags)
+    }
+}
+
+/// The exit code that an error stands for.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<UsageError>().is_some() {
+        2
+    } else if error.chain().any(|cause| {
+        cause.is::<ConfigErrors>() || cause.is::<FileError>() || cause.is::<logging::LoggingError>()
+    }) {
+        3
+    } else {
+        4
+    }
+}
+
+/// The error and its causes; a cause that its parent already tells is not repeated. `ConfigErrors` keep their lines.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

@@ -7,6 +7,13 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::error::ConfigError;
+use super::reader::Reader;
+use ::config::ValueKind;
+
+/// Times that the network takes part in are never zero.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// `[layers]`
 #[derive(Clone, Debug)]
 pub struct Layers {
@@ -53,6 +60,101 @@ impl Layers {
     }
 }
 
+impl Layers {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let base_url = read_base_url(reader);
+        let organization = reader.text("layers.organization");
+        if !is_header_text(&organization) {
+            let _: () = reader.reject("layers.organization", "text that fits an HTTP header");
+        }
+        let layers = Self {
+            api_key: ApiKey::choose(reader),
+            auth: reader.word("layers.auth", [("x-api-key", Auth::XApiKey), ("bearer", Auth::Bearer)]),
+            organization,
+            tier: reader.word(
+                "layers.tier",
+                [
+                    ("auto", Tier::Auto),
+                    ("standard", Tier::Standard),
+                    ("pilot", Tier::Pilot),
+                    ("partner", Tier::Partner),
+                    ("unlimited", Tier::Unlimited),
+                ],
+            ),
+            limits: LimitOverrides {
+                reads: reader.optional_count("layers.limits.reads", 1..=1_000_000),
+                writes: reader.optional_count("layers.limits.writes", 1..=1_000_000),
+                starts: reader.optional_count("layers.limits.starts", 1..=1_000_000),
+                window: reader.optional_duration("layers.limits.window", MOMENT),
+            },
+            connect_timeout: reader.duration("layers.connect_timeout", MOMENT),
+            request_timeout: reader.duration("layers.request_timeout", MOMENT),
+            max_response_bytes: reader.size("layers.max_response_bytes", 1 << 10..=1 << 30),
+            send_container_id: reader.flag("layers.send_container_id"),
+            max_running_jobs: reader.count("layers.max_running_jobs", 0..=1_000_000),
+            prices: read_prices(reader),
+            base_url: base_url?,
+        };
+        layers.check_encryption(reader);
+        Some(layers)
+    }
+
+    fn check_encryption(&self, reader: &mut Reader<'_>) {
+        let allowed = reader.flag("layers.allow_http");
+        let keys = ["layers.base_url", "layers.allow_http"];
+        if reader.fits(&keys) && self.base_url.scheme() == "http" && !self.is_loopback() && !allowed {
+            reader.contradiction(format!(
+                "{} is plain http to another machine, where the API key can be read on the way; use https, \
+                 or set layers.allow_http = true",
+                reader.cite("layers.base_url"),
+            ));
+        }
+    }
+}
+
+fn read_base_url(reader: &mut Reader<'_>) -> Option<Url> {
+    let text = reader.text("layers.base_url");
+    if !reader.fits(&["layers.base_url"]) {
+        return None;
+    }
+    let Some(mut url) = Url::parse(&text).ok().filter(|url| ["https", "http"].contains(&url.scheme())) else {
+        return reader.reject("layers.base_url", "an address such as \"https://api.layers.com\"");
+    };
+    if url.username() != "" || url.password().is_some() {
+        reader.contradiction(format!(
+            "{}: layers.base_url holds a user or password (not shown); the key belongs in layers.api_key",
+            reader.place("layers.base_url"),
+        ));
+        return None;
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return reader.reject("layers.base_url", "an address without ? and #");
+    }
+    if !url.path().ends_with('/') {
+        // Else joining a path would replace the last part of a prefix.
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Some(url)
+}
+
+fn read_prices(reader: &mut Reader<'_>) -> BTreeMap<String, u64> {
+    let mut prices = BTreeMap::new();
+    for (format, value) in reader.map("layers.prices") {
+        if let ValueKind::I64(credits) = value.kind
+            && let Ok(credits) = u64::try_from(credits)
+        {
+            prices.insert(format, credits);
+        } else {
+            reader.reject_entry("layers.prices", &format, value, "credits as a whole number");
+        }
+    }
+    prices
+}
+
+fn is_header_text(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
 /// Where the API key comes from.
 #[derive(Clone, Debug)]
 pub enum ApiKey {
@@ -63,6 +165,46 @@ pub enum ApiKey {
 }
 
 impl ApiKey {
+    fn choose(reader: &mut Reader<'_>) -> Self {
+        let key = reader.secret("layers.api_key");
+        let file = reader.path("layers.api_key_file");
+        if !is_header_text(key.expose_secret().trim()) {
+            let _: () = reader.reject("layers.api_key", "a key of visible ASCII characters");
+        }
+        match file {
+            Some(_) if !key.expose_secret().is_empty() => {
+                reader.contradiction(format!(
+                    "{} and {} are both set; keep one of them",
+                    reader.cite("layers.api_key"),
+                    reader.cite("layers.api_key_file"),
+                ));
+                Self::Given(key)
+            }
+            Some(file) => Self::File(file),
+            None => Self::Given(key),
+        }
+    }
+
+    /// Refuses when there is no key, for commands that talk to the API.
+    pub(super) fn require(&self) -> Result<(), ConfigError> {
+        let problem = match (self.read(), self) {
+            (Ok(key), _) if !key.expose_secret().is_empty() => return Ok(()),
+            (Ok(_), Self::Given(_)) => {
+                "no API key: set the variable LAYERS_API_KEY, or layers.api_key_file".to_owned()
+            }
+            (Ok(_), Self::File(path)) => {
+                format!("no API key: the file of layers.api_key_file, {}, is empty", path.display())
+            }
+            (Err(error), Self::Given(_)) => format!("no API key: {error}"),
+            (Err(error), Self::File(path)) => format!(
+                "no API key: the file of layers.api_key_file, {}, cannot be read: {error}; mend it, or set \
+                 LAYERS_API_KEY in its place",
+                path.display()
+            ),
+        };
+        Err(ConfigError::Missing(problem))
+    }
+
     /// The key as it is now, without surrounding white space.
     pub fn read(&self) -> Result<SecretString, std::io::Error> {
         match self {

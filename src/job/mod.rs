@@ -3,7 +3,9 @@
 pub mod answer;
 pub mod reading;
 pub mod state;
+pub mod transition;
 
-pub use answer::{Acceptance, NoAnswer, NoAnswerKind, Refusal, Trouble};
+pub use answer::{Acceptance, NoAnswer, NoAnswerKind, Refusal, Trouble, Verdict, Wait, verdict};
 pub use reading::{ApiError, ApiStatus, ContainerReading, JobReading, ListedContainer};
 pub use state::{BriefState, JobState};
+pub use transition::{Certainty, Event, Next, next};

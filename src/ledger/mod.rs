@@ -1,1 +1,48 @@
-//! (being built)
+//! The ledger: every brief, job, container, record and decision, in one `SQLite` file. The only place that knows sqlx.
+//!
+//! The ledger is also the queue between the stages: a stage looks at what is stored, takes one step, and writes a
+//! guarded transition (`WHERE id = … AND state = …`; zero rows changed is a [`LedgerError::Conflict`], not a success).
+//! Restart, retry and normal work are one code path.
+//!
+//! - [`Ledger`] is the worker's: it holds the worker lock and the one writer, which commits in groups (`writer`).
+//! - [`Reader`] is for everybody else: a small read-only pool beside the worker.
+//! - Each write is a type of its own that says what it does: [`Decide`], [`Claim`], [`RecordOutcome`], [`Settle`], …
+//!
+//! Time is handed in by the caller, in milliseconds since 1970; nothing in here reads a clock. No transaction is open
+//! across an HTTP or AMQP call. What is in here is the whole of what a `PostgreSQL` ledger would have to offer.
+
+mod ages;
+mod attempt;
+mod claim;
+mod decide;
+mod error;
+mod hold;
+mod open;
+mod ours;
+mod outbox;
+mod read;
+mod request;
+mod rows;
+mod settle;
+mod totals;
+mod wake;
+mod writer;
+
+pub use ages::Ages;
+pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
+pub use claim::{Claim, Claimed, Found, Inspect, Inspected, Inspection, Work};
+pub use decide::{Decide, Decision, Received};
+pub use error::LedgerError;
+pub use hold::{Hold, HoldScope, LiftHold, SetHold};
+pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
+pub use outbox::{MarkSent, PendingRow, Sent};
+pub use read::{
+    BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
+    ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
+};
+pub use request::{Request, RequestDone};
+pub use rows::Input;
+pub use settle::{ContainerEnd, Ended, Running, Settle};
+pub use totals::{Imbalance, Tally};
+pub use wake::Wake;
+pub use writer::Write;

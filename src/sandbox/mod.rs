@@ -1,1 +1,201 @@
-//! (being built)
+//! The Layers API simulator: what `briefd sandbox` serves, `generate --sandbox` runs in-process, and tests check against.
+//!
+//! It answers like the documented API, revision A, and can be told to answer badly. Where the documentation is silent,
+//! each choice is a switch in [`Options`].
+//!
+//! Invariants:
+//! - **It shares no code with the client.** What both got wrong in the same way would never be found.
+//! - **A job is a few numbers.** Statuses, stages and credits are functions of time; there is no timer and no task for a
+//!   job, so 100,000 jobs cost memory only. Idempotency keys are forgotten after 24 API hours.
+//! - **Chance can be repeated.** Every draw is a hash of the seed and of what it is about, never of the order of arrival.
+//! - **It keeps the account** ([`Account`]): which key made which jobs from which bytes, and what they cost.
+//!
+//! Reading order: `routes` (the order of checks), `starts` and `acceptance` (the two endpoints that cost credits), `generation`
+//! (the course of a job), `state` (what is remembered), `faults` and `wish` (what goes wrong, and on whose wish).
+//!
+//! It does not send webhooks, make media, or serve `clone-from-post`.
+
+mod acceptance;
+mod account;
+mod auth;
+mod call;
+mod control;
+mod draw;
+mod errors;
+mod faults;
+mod generation;
+mod idempotency;
+mod limits;
+mod list;
+mod options;
+mod reads;
+mod records;
+mod reply;
+mod routes;
+mod starts;
+mod state;
+mod submission;
+#[cfg(test)]
+mod tests;
+mod time;
+mod view;
+mod wire;
+mod wish;
+mod writes;
+
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::clock::Clock;
+
+pub use account::{Account, CreditsAccount, JobAccount, KeyAccount, Posts, Reads};
+pub use faults::Fault;
+pub use options::{ContainerIds, Options, OptionsError, Tier};
+
+use state::World;
+use time::ApiTime;
+use wire::{CuttableListener, Wire};
+
+/// How long open requests may take once a sandbox was told to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// One simulated API with all it remembers. Cheap to clone; clones are the same API.
+#[derive(Clone, Debug)]
+pub struct Sandbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: Options,
+    keys: Vec<String>,
+    time: ApiTime,
+    world: Mutex<World>,
+}
+
+impl Sandbox {
+    /// An API that has seen nothing yet. Its time starts with that of `clock`.
+    pub fn new(options: Options, clock: Clock) -> Self {
+        let (time, world) = (ApiTime::new(clock, options.speed), Mutex::new(World::new(&options)));
+        Self(Arc::new(Inner { keys: options.keys(), options, time, world }))
+    }
+
+    /// The endpoints. To lose answers as a dead connection does, serve them with [`Sandbox::serve`].
+    pub fn router(&self) -> Router {
+        routes::router(self.clone())
+    }
+
+    /// Serves until `shutdown` ends, then lets open requests finish. May be called again: what the API knows stays.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let service = self.router().into_make_service_with_connect_info::<Wire>();
+        axum::serve(CuttableListener(listener), service).with_graceful_shutdown(shutdown).await
+    }
+
+    /// What happened so far, with every job and key.
+    pub fn account(&self) -> Account {
+        self.account_now(true)
+    }
+
+    /// A key that is let in.
+    pub fn api_key(&self) -> &str {
+        self.0.keys.first().map_or("", String::as_str)
+    }
+
+    /// Runs a new sandbox in this process, on a free loopback port.
+    pub async fn start(options: Options) -> Result<Running, StartError> {
+        Self::start_with(options, Clock::system()).await
+    }
+
+    /// The same with a clock of one's own.
+    pub async fn start_with(options: Options, clock: Clock) -> Result<Running, StartError> {
+        options.check()?;
+        let sandbox = Self::new(options, clock);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StartError::Bind)?;
+        let address = listener.local_addr().map_err(StartError::Bind)?;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn({
+            let (sandbox, stop) = (sandbox.clone(), stop.clone());
+            async move { sandbox.serve(listener, stop.cancelled_owned()).await }
+        });
+        Ok(Running {
+            base_url: format!("http://{address}"),
+            api_key: sandbox.api_key().to_owned(),
+            sandbox,
+            stop: stop.drop_guard(),
+            task,
+        })
+    }
+
+    fn account_now(&self, lists: bool) -> Account {
+        let now_ms = self.time().now_ms();
+        let mut world = self.world();
+        world.settle(now_ms);
+        account::account(&world, now_ms, lists)
+    }
+
+    fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    fn keys(&self) -> &[String] {
+        &self.0.keys
+    }
+
+    fn time(&self) -> &ApiTime {
+        &self.0.time
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A sandbox that runs in this process. Dropping it stops it.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens, without a slash at the end.
+    pub base_url: String,
+    /// A key that is let in.
+    pub api_key: String,
+    /// The API itself.
+    pub sandbox: Sandbox,
+    stop: DropGuard,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// What happened so far, with every job and key.
+    pub fn account(&self) -> Account {
+        self.sandbox.account()
+    }
+
+    /// Stops listening, and waits up to two seconds for open requests.
+    pub async fn stop(self) {
+        drop(self.stop);
+        let abort = self.task.abort_handle();
+        if tokio::time::timeout(GRACE, self.task).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+/// Why a sandbox did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An option makes no sense.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// No port was to be had.
+    #[error("the sandbox cannot listen on a loopback port")]
+    Bind(#[source] io::Error),
+}

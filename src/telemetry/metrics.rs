@@ -88,7 +88,7 @@ metrics! {
     jobs_due: IntGauge = |n, h| IntGauge::new(n, h);
     /// Age of the oldest job in a state, in seconds.
     jobs_oldest_seconds: GaugeVec = |n, h| GaugeVec::new(Opts::new(n, h), &["state"]);
-    /// Running jobs older than track.overdue_after.
+    /// Running jobs older than the setting for overdue ones.
     jobs_overdue: IntGauge = |n, h| IntGauge::new(n, h);
     /// Jobs whose last POST had an unknown outcome over a minute ago.
     outcome_unknown: IntGauge = |n, h| IntGauge::new(n, h);

@@ -1,5 +1,9 @@
 //! What people see of a running worker: metrics, logs, HTTP endpoints.
 
+mod health;
+pub mod http;
+pub mod logging;
 mod metrics;
 
+pub use health::{Health, LATE_AFTER_SECONDS, Notice, NoticeKind};
 pub use metrics::{KNOWN_CODES, Metrics};

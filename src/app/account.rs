@@ -1,0 +1,123 @@
+//! Asks the API who we are: tier, organization, prices. Beside the stages, until it is answered; nothing waits for it.
+
+use std::time::Duration;
+
+use super::Worker;
+use crate::config::layers::{LimitOverrides, Tier};
+use crate::layers::{self, Limits, Numbers, Priority};
+use crate::ledger::{BindOrganization, Hold, HoldScope, SetHold};
+use crate::stages::{Desk, Prices};
+
+/// How often an API that does not answer is asked again.
+const AGAIN: Duration = Duration::from_mins(1);
+/// How often credits are looked at.
+const CREDITS_EVERY: Duration = Duration::from_mins(5);
+
+pub(super) fn spawn(worker: &Worker) {
+    let settings = worker.settings();
+    let account = Account {
+        desk: worker.desk.clone(),
+        api: worker.api.clone(),
+        limits: worker.limits.clone(),
+        prices: worker.prices.clone(),
+        ask_tier: settings.layers.tier == Tier::Auto,
+        overrides: settings.layers.limits,
+    };
+    tokio::spawn(async move {
+        let stopping = account.desk.stopping.clone();
+        stopping.run_until_cancelled(account.run()).await;
+    });
+}
+
+struct Account {
+    desk: Desk,
+    api: layers::Client,
+    limits: Limits,
+    prices: Prices,
+    ask_tier: bool,
+    overrides: LimitOverrides,
+}
+
+impl Account {
+    async fn run(self) {
+        while !self.who_are_we().await {
+            self.desk.clock.sleep(AGAIN).await;
+        }
+        while self.credits().await {
+            // Only while there is something to spend them on: an idle worker asks nothing.
+            loop {
+                self.desk.clock.sleep(CREDITS_EVERY).await;
+                if self.desk.ledger.reader().open_briefs().await.unwrap_or(0) > 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// `true`: answered, or there will be no answer.
+    async fn who_are_we(&self) -> bool {
+        let permit = self.limits.acquire_read(Priority::Sweep).await;
+        let answer = self.api.whoami().await;
+        permit.answered();
+        let me = match answer {
+            Ok(me) => me,
+            Err(trouble) => return trouble.is_not_found(),
+        };
+        if self.ask_tier
+            && let Some(numbers) = me.tier.as_deref().and_then(Numbers::with_tier_word)
+        {
+            self.limits.set_numbers(Some(numbers.overridden(self.overrides)));
+        }
+        if let Some(organization) = me.organization_id {
+            self.bind(organization).await;
+        }
+        true
+    }
+
+    /// A ledger belongs to one organization: under another one nothing is started.
+    async fn bind(&self, organization: String) {
+        match self.desk.ledger.write(BindOrganization(organization.clone())).await {
+            Ok(bound) if bound == organization => {}
+            Ok(bound) => {
+                let hold = Hold {
+                    scope: HoldScope::Account,
+                    reason: "OTHER_ORGANIZATION".to_owned(),
+                    detail: format!(
+                        "the ledger belongs to organization {bound}, the API key to {organization}"
+                    ),
+                    required: None,
+                    by_api: false,
+                    since_ms: self.desk.clock.now_ms(),
+                    probe_ms: None,
+                };
+                tracing::error!(
+                    reason = hold.reason,
+                    detail = hold.detail,
+                    "starts are held: use the key of that organization, or another ledger"
+                );
+                if let Err(error) = self.desk.ledger.write(SetHold(hold)).await {
+                    tracing::error!(%error, "a hold could not be stored");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the organization could not be stored"),
+        }
+    }
+
+    /// `true`: ask again later.
+    async fn credits(&self) -> bool {
+        let permit = self.limits.acquire_read(Priority::Poll).await;
+        let answer = self.api.credits().await;
+        permit.answered();
+        match answer {
+            Ok(credits) => {
+                if let Some(available) = credits.available {
+                    #[expect(clippy::cast_precision_loss, reason = "a balance for a gauge")]
+                    self.desk.metrics.credits_available.set(available as f64);
+                }
+                self.prices.learn(credits.per_format);
+                true
+            }
+            Err(trouble) => !trouble.is_not_found(),
+        }
+    }
+}

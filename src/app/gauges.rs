@@ -1,0 +1,153 @@
+//! Brings gauges and notices up to date from small tables, every two seconds; never a scan of a table that grows.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Worker;
+use crate::job::{BriefState, JobState};
+use crate::ledger::{Hold, HoldScope, LedgerError, Tally};
+use crate::stages::Desk;
+use crate::telemetry::{Notice, NoticeKind};
+
+const EVERY: Duration = Duration::from_secs(2);
+/// Rows are counted again this often as long as there are few; at start always.
+const MINUTE_MS: i64 = 60_000;
+
+pub(super) fn spawn(worker: &Worker) {
+    let gauges = Gauges {
+        desk: worker.desk.clone(),
+        path: worker.settings().ledger.path.clone(),
+        overdue_ms: i64::try_from(worker.settings().track.overdue_after.as_millis()).unwrap_or(i64::MAX),
+    };
+    tokio::spawn(async move {
+        gauges.balance().await;
+        loop {
+            if let Err(error) = gauges.update().await {
+                tracing::debug!(%error, "gauges could not be brought up to date");
+            }
+            gauges.desk.clock.sleep(EVERY).await;
+        }
+    });
+}
+
+struct Gauges {
+    desk: Desk,
+    path: PathBuf,
+    overdue_ms: i64,
+}
+
+impl Gauges {
+    /// Counts the rows again and compares them with the running totals (P8).
+    async fn balance(&self) {
+        match self.desk.ledger.reader().imbalance().await {
+            Ok(found) => {
+                self.desk.metrics.ledger_imbalance.set(found.sum);
+                for line in found.lines {
+                    tracing::error!(line, "the ledger does not add up");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the ledger could not be counted"),
+        }
+    }
+
+    async fn update(&self) -> Result<(), LedgerError> {
+        let now_ms = self.desk.clock.now_ms();
+        let reader = self.desk.ledger.reader();
+        self.tally(&reader.tally().await?);
+        self.holds(&reader.holds().await?);
+        let ages = self.desk.ledger.ages(now_ms, now_ms - self.overdue_ms, now_ms - MINUTE_MS).await?;
+        let metrics = &self.desk.metrics;
+        metrics.jobs_due.set(ages.due);
+        metrics.jobs_overdue.set(ages.overdue);
+        metrics.outcome_unknown.set(ages.unknown);
+        let seconds = |since_ms: Option<i64>| {
+            #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds fits into 53 bits")]
+            let age = since_ms.map_or(0.0, |since_ms| (now_ms - since_ms).max(0) as f64 / 1_000.0);
+            age
+        };
+        for (state, since_ms) in [
+            (JobState::Ready, ages.oldest_ready),
+            (JobState::Submitting, ages.oldest_submitting),
+            (JobState::Running, ages.oldest_running),
+        ] {
+            metrics.jobs_oldest_seconds.with_label_values(&[state.word()]).set(seconds(since_ms));
+        }
+        metrics.outbox_oldest_seconds.set(seconds(ages.oldest_outbox));
+        #[expect(clippy::cast_precision_loss, reason = "a time span for a gauge")]
+        metrics.key_window_seconds.set(
+            ages.key_only_unknown
+                .map_or(f64::INFINITY, |first_ms| (first_ms + 23 * 3_600_000 - now_ms) as f64 / 1_000.0),
+        );
+        self.files();
+        Ok(())
+    }
+
+    fn tally(&self, rows: &[Tally]) {
+        let metrics = &self.desk.metrics;
+        metrics.briefs.reset();
+        let labels: Vec<&str> = self.desk.aliases.values().map(String::as_str).chain(["other"]).collect();
+        for state in BriefState::ALL {
+            for label in &labels {
+                metrics.briefs.with_label_values(&[state.word(), label]).set(0);
+            }
+        }
+        for state in JobState::ALL {
+            let n = rows
+                .iter()
+                .filter(|row| row.what == "job" && row.state == state.word())
+                .map(|row| row.n)
+                .sum();
+            metrics.jobs.with_label_values(&[state.word()]).set(n);
+        }
+        for row in rows {
+            match (row.what.as_str(), row.state.as_str()) {
+                ("brief", state) => {
+                    metrics
+                        .briefs
+                        .with_label_values(&[state, self.desk.project_label(&row.label)])
+                        .add(row.n);
+                }
+                ("outbox", "pending") => metrics.outbox_pending.set(row.n),
+                ("outbox", "parked") => metrics.outbox_parked.set(row.n),
+                _ => {}
+            }
+        }
+        if !rows.iter().any(|row| row.what == "outbox" && row.state == "pending") {
+            metrics.outbox_pending.set(0);
+        }
+    }
+
+    fn holds(&self, holds: &[Hold]) {
+        self.desk.metrics.holds.reset();
+        let mut notices = Vec::new();
+        for hold in holds {
+            self.desk.metrics.holds.with_label_values(&[hold.scope.word(), &hold.reason]).add(1);
+            let whose = match &hold.scope {
+                HoldScope::Account => "account".to_owned(),
+                HoldScope::Project(id) => self.desk.aliases.get(id).unwrap_or(id).clone(),
+                HoldScope::Batch(id) => format!("batch {id}"),
+            };
+            let text = format!("{whose}: {} since {}: {}", hold.reason, iso(hold.since_ms), hold.detail);
+            notices.push(Notice { kind: NoticeKind::Hold, text });
+        }
+        self.desk.health.set_notices(notices);
+    }
+
+    fn files(&self) {
+        let metrics = &self.desk.metrics;
+        let bytes = |path: &std::path::Path| {
+            std::fs::metadata(path).map_or(0, |file| i64::try_from(file.len()).unwrap_or(i64::MAX))
+        };
+        metrics.ledger_bytes.set(bytes(&self.path));
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        metrics.ledger_wal_bytes.set(bytes(&PathBuf::from(wal)));
+        if let Ok(free) = crate::ledger::free_bytes(&self.path) {
+            metrics.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+fn iso(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map(|time| time.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,244 @@
+//! Builds the stages from the settings, runs them, drains them.
+//!
+//! [`Worker`] is what `run` and `generate` share: the ledger with its lock, the API client with its limits, the four
+//! stages over one source and one sink. The two commands differ in where deliveries come from, where records go, and
+//! when it is over.
+
+mod account;
+mod gauges;
+pub mod run;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::flow::{Sink, Source};
+use crate::layers::{self, Limits};
+use crate::ledger::{Input, Ledger, LedgerError, OpenOptions};
+use crate::stages::intake::{Intake, Rulebook, Sum};
+use crate::stages::publish::Publish;
+use crate::stages::submit::Submit;
+use crate::stages::track::Track;
+use crate::stages::{Desk, Prices};
+use crate::telemetry::{Health, Metrics};
+
+/// The stages, by the names that metrics and `/healthz` use.
+pub const STAGES: [&str; 4] = ["intake", "submit", "track", "publish"];
+
+/// Why a worker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The API client.
+    #[error(transparent)]
+    Api(#[from] layers::BuildError),
+    /// The address of the HTTP endpoints.
+    #[error(transparent)]
+    Http(#[from] crate::telemetry::http::BindError),
+    /// A signal handler.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Everything but the source and the sink.
+pub struct Worker {
+    /// What every stage has.
+    pub desk: Desk,
+    /// The API.
+    pub api: layers::Client,
+    /// Its rate limits.
+    pub limits: Limits,
+    /// What containers cost.
+    pub prices: Prices,
+    settings: Arc<Settings>,
+}
+
+/// The stages at work.
+pub struct Stages<S, K> {
+    intake: JoinHandle<(S, Sum)>,
+    submit: JoinHandle<()>,
+    track: JoinHandle<()>,
+    publish: JoinHandle<K>,
+    drain: CancellationToken,
+}
+
+/// What the stages leave behind; `None` where the grace was too short.
+pub struct Ended<S, K> {
+    /// The source, and what came in.
+    pub intake: Option<(S, Sum)>,
+    /// The sink.
+    pub sink: Option<K>,
+}
+
+impl Worker {
+    /// Opens the ledger (taking the worker lock) and prepares the API client. Nothing is asked of anybody yet.
+    pub async fn open(settings: Settings, input: Input, clock: Clock) -> Result<Self, StartError> {
+        let metrics = Metrics::new(settings.projects.keys().map(String::as_str));
+        let health = Health::new(&STAGES, &["broker", "ledger", "stages"], clock.now());
+        let beat = {
+            let (health, clock) = (health.clone(), clock.clone());
+            Box::new(move || health.writer_step(clock.now()))
+        };
+        let options = OpenOptions {
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            origin: settings.layers.origin(),
+            input,
+            beat,
+        };
+        let api = layers::Client::new(&settings.layers, clock.clone(), metrics.clone())?;
+        let ledger = Ledger::open(&settings.ledger.path, options).await?;
+        health.set_ready("ledger", true);
+        let limits = Limits::new(
+            layers::limits::numbers(settings.layers.tier, settings.layers.limits),
+            clock.clone(),
+            metrics.clone(),
+        );
+        let aliases: BTreeMap<String, String> =
+            settings.projects.iter().map(|(alias, id)| (id.clone(), alias.clone())).collect();
+        let desk = Desk {
+            ledger,
+            clock,
+            metrics,
+            health,
+            stopping: CancellationToken::new(),
+            aliases: Arc::new(aliases),
+        };
+        let prices = Prices::new(&settings.layers.prices);
+        let worker = Self { desk, api, limits, prices, settings: Arc::new(settings) };
+        worker.remember_starts().await?;
+        Ok(worker)
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Starts of the last window count against the limit after a restart too.
+    async fn remember_starts(&self) -> Result<(), StartError> {
+        let window = self.settings.layers.limits.window.unwrap_or(Duration::from_mins(1));
+        let reach = window.saturating_mul(2) + self.settings.layers.request_timeout;
+        let now_ms = self.desk.clock.now_ms();
+        let since_ms = now_ms.saturating_sub(i64::try_from(reach.as_millis()).unwrap_or(i64::MAX));
+        let starts = self.desk.ledger.starts_since(since_ms).await?;
+        // When they were answered is not stored; no later than their timeout, and not in the future.
+        let latest_ms = i64::try_from(self.settings.layers.request_timeout.as_millis()).unwrap_or(i64::MAX);
+        let answered = starts.into_iter().filter_map(|start_ms| {
+            jiff::Timestamp::from_millisecond(start_ms.saturating_add(latest_ms).min(now_ms)).ok()
+        });
+        self.limits.preload_starts(answered);
+        Ok(())
+    }
+
+    /// Starts the four stages over `source` and `sink`, and the quiet ones beside them.
+    pub fn start<S, K>(&self, source: S, rulebook: Rulebook, sink: K) -> Stages<S, K>
+    where
+        S: Source + 'static,
+        K: Sink + 'static,
+    {
+        let drain = CancellationToken::new();
+        let intake = Intake { desk: self.desk.clone(), source, settings: rulebook, api: self.api.clone() };
+        let submit = Submit {
+            desk: self.desk.clone(),
+            api: self.api.clone(),
+            limits: self.limits.clone(),
+            settings: Arc::new(self.settings.submit.clone()),
+            prices: self.prices.clone(),
+        };
+        let track = Track {
+            desk: self.desk.clone(),
+            api: self.api.clone(),
+            limits: self.limits.clone(),
+            settings: Arc::new(self.settings.track.clone()),
+            prices: self.prices.clone(),
+        };
+        let publish = Publish {
+            desk: self.desk.clone(),
+            sink,
+            settings: self.settings.publish.clone(),
+            optional: self.settings.amqp.output.optional.clone(),
+            drain: drain.clone(),
+        };
+        account::spawn(self);
+        gauges::spawn(self);
+        let stages = Stages {
+            intake: tokio::spawn(intake.run()),
+            submit: tokio::spawn(submit.run()),
+            track: tokio::spawn(track.run()),
+            publish: tokio::spawn(publish.run()),
+            drain,
+        };
+        self.desk.health.set_ready("stages", true);
+        stages
+    }
+
+    /// The message rules of this worker.
+    pub fn rulebook(&self) -> Rulebook {
+        Rulebook {
+            intake: self.settings.intake.clone(),
+            projects: self.settings.projects.clone(),
+            batch: None,
+            default_batch: None,
+            batch_size: None,
+            send_container_id: self.settings.layers.send_container_id,
+        }
+    }
+}
+
+impl<S, K> Stages<S, K> {
+    /// Whether the source has ended and everything of it is decided.
+    pub fn intake_ended(&self) -> bool {
+        self.intake.is_finished()
+    }
+
+    /// Stops in order within `grace`: nothing new is taken, requests in flight finish, what is made is sent. What is
+    /// not done by then is cut off; the ledger knows how far it was.
+    pub async fn stop(self, desk: &Desk, grace: Duration) -> Ended<S, K> {
+        desk.stopping.cancel();
+        let deadline = tokio::time::Instant::now() + grace;
+        let Self { mut intake, mut submit, mut track, mut publish, drain } = self;
+        let intake_ended = finish("intake", &mut intake, deadline).await;
+        let clean = finish("submit", &mut submit, deadline).await.is_some()
+            & finish("track", &mut track, deadline).await.is_some();
+        drain.cancel();
+        desk.ledger.wake().publish().notify_one();
+        let sink = finish("publish", &mut publish, deadline).await;
+        for stage in STAGES {
+            desk.health.stage_ended(stage);
+        }
+        if clean
+            && intake_ended.is_some()
+            && let Err(error) = desk.ledger.stop_cleanly().await
+        {
+            tracing::warn!(%error, "the orderly stop could not be noted; the next start is a careful one");
+        }
+        Ended { intake: intake_ended, sink }
+    }
+}
+
+/// Waits for a stage until `deadline`, then cuts it off.
+async fn finish<T>(name: &str, stage: &mut JoinHandle<T>, deadline: tokio::time::Instant) -> Option<T> {
+    match tokio::time::timeout_at(deadline, &mut *stage).await {
+        Ok(Ok(value)) => Some(value),
+        Ok(Err(error)) => {
+            tracing::error!(stage = name, %error, "a bug: a stage panicked");
+            None
+        }
+        Err(_late) => {
+            stage.abort();
+            tracing::warn!(
+                stage = name,
+                "cut off at the end of the grace; nothing is lost, the next start goes on"
+            );
+            None
+        }
+    }
+}

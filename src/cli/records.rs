@@ -1,0 +1,122 @@
+//! `briefd records`: the records as they were published, again.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Outcome;
+use super::names::{Projects, batch_id};
+use super::times::Since;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::ledger::{Reader, RecordFilter};
+
+/// Records that are read and written at a time; each may be a few hundred KiB.
+const PAGE: u32 = 100;
+/// How often `--follow` looks for newer ones.
+const FOLLOW_STEP: Duration = Duration::from_millis(500);
+
+/// The stored records, one JSON object a line, in the order they were made: exactly the bytes that were, or will be,
+/// published. Filters are joined by "and". Reads beside a running worker, page by page.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  briefd records --batch 2026-05-spring --type container.failed
+  briefd records --since 1h --follow | jq -r .containerId")]
+pub struct RecordsArgs {
+    /// Only records of this batch ('' for briefs without one)
+    #[arg(long)]
+    batch: Option<String>,
+    /// Only records of this type: container.completed, container.failed, container.canceled, brief.failed, batch.finished
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Only records made since: a duration ("2h") or an ISO 8601 time
+    #[arg(long, value_name = "TIME")]
+    since: Option<Since>,
+    /// Only records of this project, by alias or id
+    #[arg(long)]
+    project: Option<String>,
+    /// Wait for newer ones, until Ctrl-C
+    #[arg(long)]
+    follow: bool,
+}
+
+/// Prints the records to `out`.
+pub async fn run(
+    args: RecordsArgs,
+    settings: &Settings,
+    clock: &Clock,
+    out: &mut impl Write,
+) -> anyhow::Result<Outcome> {
+    let reader = Reader::open(&settings.ledger.path).await?;
+    let filter = RecordFilter {
+        batch: args.batch.as_deref().map(batch_id).map(ToOwned::to_owned),
+        project: args.project.as_deref().map(|given| Projects(&settings.projects).id(given).to_owned()),
+        kind: args.kind,
+        since_ms: args.since.map(|since| since.ms(clock.now_ms())),
+    };
+    let last = stored(&reader, &filter, out).await?;
+    if args.follow {
+        follow(&reader, &filter, (last, clock), out).await?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Prints what is stored; returns the row up to which it looked.
+async fn stored(reader: &Reader, filter: &RecordFilter, out: &mut impl Write) -> anyhow::Result<i64> {
+    let start = reader.records_start(filter).await?;
+    let newest = reader.newest_outbox_row().await?;
+    let Some(ids) = reader.record_ids(filter, (start, newest)).await? else {
+        return walk(reader, filter, start, out).await;
+    };
+    for id in ids {
+        if let Some(body) = reader.record_body(id).await? {
+            line(out, &body)?;
+        }
+    }
+    out.flush()?;
+    Ok(newest)
+}
+
+/// Prints what is newer than row `last`, until Ctrl-C.
+async fn follow(
+    reader: &Reader,
+    filter: &RecordFilter,
+    (mut last, clock): (i64, &Clock),
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    // One listener for the whole loop: a Ctrl-C during a query must not be lost.
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    loop {
+        tokio::select! {
+            () = clock.sleep(FOLLOW_STEP) => {}
+            interrupted = &mut interrupted => return Ok(interrupted?),
+        }
+        last = walk(reader, filter, last, out).await?;
+    }
+}
+
+/// Prints what comes after row `last`; returns the row up to which it looked.
+async fn walk(
+    reader: &Reader,
+    filter: &RecordFilter,
+    mut last: i64,
+    out: &mut impl Write,
+) -> anyhow::Result<i64> {
+    loop {
+        let page = reader.records_after(filter, last, PAGE).await?;
+        for record in &page {
+            line(out, &record.body)?;
+        }
+        out.flush()?;
+        let Some(record) = page.last() else { return Ok(last) };
+        last = record.id;
+    }
+}
+
+fn line(out: &mut impl Write, body: &[u8]) -> std::io::Result<()> {
+    out.write_all(body)?;
+    out.write_all(b"\n")
+}

@@ -1,0 +1,118 @@
+//! The story as text.
+
+use super::super::names::{Projects, batch_name};
+use super::super::table::{counted, wrap};
+use super::super::times::stamp;
+use super::timeline::events;
+use crate::job::BriefState;
+use crate::ledger::{JobStory, RecordStory, RunStory, Story};
+
+/// Identity, runs, jobs, containers, records, then what happened.
+pub(super) fn page(story: &Story, state: Option<BriefState>, projects: Projects<'_>) -> String {
+    let mut lines = head(story, state, projects);
+    section(&mut lines, "RUNS", story.runs.iter().flat_map(run));
+    section(&mut lines, "JOBS", story.jobs.iter().flat_map(job));
+    let containers = story.containers.iter().flat_map(|container| {
+        let id = if container.id.is_empty() { "never named by the API" } else { &container.id };
+        let text = format!("{id} · {} · run {}", container.status, container.run);
+        wrap(&format!("  variant {}  ", container.variant), &text)
+    });
+    section(&mut lines, "CONTAINERS", containers);
+    section(&mut lines, "RECORDS", story.records.iter().flat_map(record));
+    let happened = events(story)
+        .into_iter()
+        .flat_map(|event| wrap(&format!("  {}  run {}  ", stamp(event.at), event.run), &event.sentence()));
+    section(&mut lines, "WHAT HAPPENED", happened);
+    lines.join("\n")
+}
+
+fn section(lines: &mut Vec<String>, title: &str, content: impl Iterator<Item = String>) {
+    let content: Vec<String> = content.collect();
+    if !content.is_empty() {
+        lines.push(String::new());
+        lines.push(title.to_owned());
+        lines.extend(content);
+    }
+}
+
+fn head(story: &Story, state: Option<BriefState>, projects: Projects<'_>) -> Vec<String> {
+    let brief = &story.brief;
+    let mut lines = Vec::new();
+    let mut field = |name: &str, text: &str| lines.extend(wrap(&format!("{name:<12}"), text));
+    field("brief", &brief.brief_id);
+    field("batch", batch_name(&brief.batch_id));
+    match projects.alias(&brief.project_id) {
+        Some(alias) => field("project", &format!("{alias} ({})", brief.project_id)),
+        None => field("project", &brief.project_id),
+    }
+    let word = state.map_or(brief.state.as_str(), |state| state.word());
+    field("state", &format!("{word}, run {}, since {}", brief.run, stamp(brief.changed_at)));
+    field("received", &format!("{}, from {}", stamp(brief.received_at), source(&brief.input)));
+    if let Some(at) = brief.pruned_at {
+        field("pruned", &format!("{}: only its identity is kept", stamp(at)));
+    }
+    lines
+}
+
+fn source(input: &str) -> String {
+    input.strip_prefix("file:").map_or_else(|| "the queue".to_owned(), |name| format!("the file {name}"))
+}
+
+fn run(run: &RunStory) -> Vec<String> {
+    let mut facts = vec![
+        run.state.clone(),
+        run.format.clone().unwrap_or_else(|| "auto".to_owned()),
+        counted(run.variant_count, "variant"),
+        format!("priority {}", run.priority),
+        format!("{} of {} made", run.made, counted(run.owed, "record")),
+    ];
+    let times = [
+        ("not before", run.not_before),
+        ("expires", run.expires_at),
+        ("submitted", run.submitted_at),
+        ("finished", run.finished_at),
+    ];
+    facts.extend(times.iter().filter_map(|(name, at)| at.map(|at| format!("{name} {}", stamp(at)))));
+    facts.extend(run.correlation_id.as_ref().map(|id| format!("correlation {id}")));
+    facts.push(format!("fingerprint {}", run.fingerprint));
+    wrap(&format!("  run {}  ", run.run), &facts.join(" · "))
+}
+
+fn job(job: &JobStory) -> Vec<String> {
+    let mut facts = vec![
+        format!("run {}", job.run),
+        job.kind.clone(),
+        job.state.clone(),
+        counted(job.attempts, "POST"),
+        format!("Idempotency-Key {}", job.idempotency_key),
+    ];
+    facts.extend(job.alias.as_ref().map(|id| format!("id {id}")));
+    facts.extend(job.api_job_id.as_ref().map(|id| format!("at the API {id}")));
+    facts.extend(job.unknown_first_at.map(|at| format!("outcome unknown since {}", stamp(at))));
+    facts.extend(job.error.as_deref().map(error));
+    wrap(&format!("  job {}  ", job.id), &facts.join(" · "))
+}
+
+/// A stored error in a line: code, message, request id.
+fn error(text: &str) -> String {
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else { return text.to_owned() };
+    let part =
+        |names: [&str; 2]| names.iter().find_map(|name| value.get(name)?.as_str().map(ToOwned::to_owned));
+    let request = part(["requestId", "request_id"]).map(|id| format!("request {id}"));
+    let parts: Vec<String> =
+        [part(["code", "code"]), part(["message", "message"]), request].into_iter().flatten().collect();
+    parts.join(": ")
+}
+
+fn record(record: &RecordStory) -> Vec<String> {
+    let variant = record.variant.map_or_else(String::new, |variant| format!(" · variant {variant}"));
+    let run = record.run.map_or_else(String::new, |run| format!(" · run {run}"));
+    let code = record.code.as_ref().map_or_else(String::new, |code| format!(" · {code}"));
+    let sent = match (record.state.as_str(), record.sent_at) {
+        ("sent", Some(at)) => format!("confirmed {}", stamp(at)),
+        (state, Some(at)) => format!("{state} again, confirmed {}", stamp(at)),
+        (state, None) => state.to_owned(),
+    };
+    let text = format!("{}{run}{variant}{code} · message {} · {sent}", record.kind, record.message_id);
+    wrap("  ", &text)
+}

@@ -1,0 +1,156 @@
+//! Trouble in sentences that say what to do.
+
+use super::super::names::{Projects, batch_name, quoted};
+use super::super::table::{counted, cut, thousands, wrap};
+use super::super::times::since_when;
+use super::facts::Facts;
+use crate::config::Settings;
+use crate::ledger::{Hold, HoldScope, LateRows};
+
+/// Longest detail that is shown of a hold.
+const DETAIL_CHARS: usize = 200;
+/// Kinds of late rows that are shown.
+const LATE_SHOWN: usize = 5;
+/// Under the labels.
+const INDENT: &str = "          ";
+
+/// Everything that is in the way, each with what to do about it.
+pub(super) fn trouble(facts: &Facts, settings: &Settings) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (hold, waiting) in &facts.holds {
+        lines.extend(held(hold, *waiting, facts.now_ms, Projects(&settings.projects)));
+    }
+    lines.extend(parked(facts, Projects(&settings.projects)));
+    for late in facts.late.iter().take(LATE_SHOWN) {
+        lines.extend(wrap("! UNSENT  ", &unsent(late, facts, settings)));
+    }
+    if facts.outbox_parked > 0 {
+        let text = format!(
+            "{}: the broker closed the channel over each of them, too large perhaps. \
+             Raise its message size limit, then publish them again: briefd records --publish",
+            counted(facts.outbox_parked, "message")
+        );
+        lines.extend(wrap("! UNSENT  ", &text));
+    }
+    if !facts.worker && facts.totals.open() > 0 {
+        let text = format!(
+            "no worker is at this ledger, and {} open: start briefd run, or the briefd generate they came from",
+            match facts.totals.open() {
+                1 => "1 brief is".to_owned(),
+                n => format!("{} briefs are", thousands(n)),
+            }
+        );
+        lines.extend(wrap("! STOPPED ", &text));
+    }
+    lines
+}
+
+fn held(hold: &Hold, waiting: i64, now_ms: i64, projects: Projects<'_>) -> Vec<String> {
+    let what = match &hold.scope {
+        HoldScope::Account => "everything".to_owned(),
+        HoldScope::Project(id) => projects.name(id).to_owned(),
+        HoldScope::Batch(id) => format!("batch {}", batch_name(id)),
+    };
+    let needs = hold.required.map_or_else(String::new, |credits| format!(" (needs {})", thousands(credits)));
+    let head = format!("{what}: {} since {}{needs}", hold.reason, since_when(hold.since_ms, now_ms));
+    let mut lines = wrap("! HELD    ", &head);
+    if !hold.detail.is_empty() {
+        lines.extend(wrap(INDENT, &cut(&hold.detail, DETAIL_CHARS)));
+    }
+    let who = match waiting {
+        0 => "Nothing waits for it.".to_owned(),
+        1 => "1 brief waits, it has not failed.".to_owned(),
+        n => format!("{} briefs wait, none failed.", thousands(n)),
+    };
+    lines.extend(wrap(INDENT, &format!("{who} {}", what_lifts(hold, now_ms, projects))));
+    lines
+}
+
+fn what_lifts(hold: &Hold, now_ms: i64, projects: Projects<'_>) -> String {
+    let scope = match &hold.scope {
+        HoldScope::Account => String::new(),
+        HoldScope::Project(id) => format!(" --project {}", quoted(projects.name(id))),
+        HoldScope::Batch(id) => format!(" --batch {}", quoted(id)),
+    };
+    if !hold.by_api {
+        return format!("Go on: briefd release{scope}");
+    }
+    match (hold.reason.as_str(), hold.probe_ms) {
+        ("BILLING_EXHAUSTED", _) => "Add credits: it goes on by itself.".to_owned(),
+        ("UNAUTHENTICATED", _) => {
+            "The API key is refused: renew it in the key file, or set LAYERS_API_KEY and restart.".to_owned()
+        }
+        ("FORBIDDEN_SCOPE", _) => {
+            "The API key lacks a scope (content:read, content:write, jobs:read): add it, it goes on by itself."
+                .to_owned()
+        }
+        ("KILL_SWITCH", _) => {
+            "Layers has switched the key or the organization off: ask them; it goes on by itself.".to_owned()
+        }
+        ("API_DOWN", _) => "The API does not answer: it goes on by itself with the first answer.".to_owned(),
+        (code, None) => format!(
+            "See which: briefd list{scope} --code {}. When mended: briefd release{scope}",
+            quoted(code)
+        ),
+        (_, Some(probe_ms)) => {
+            format!("It is tested again at {}, and goes on by itself.", since_when(probe_ms, now_ms))
+        }
+    }
+}
+
+fn parked(facts: &Facts, projects: Projects<'_>) -> Vec<String> {
+    let (n, named) = &facts.parked;
+    if *n == 0 {
+        return Vec::new();
+    }
+    let head = match n {
+        1 => "1 brief may have been bought or not, and only a person can tell.".to_owned(),
+        n => format!("{} briefs may have been bought or not, and only a person can tell.", thousands(*n)),
+    };
+    let mut lines = wrap("! PARKED  ", &head);
+    for brief in named {
+        let text = format!(
+            "{}/{}/{}: {}",
+            projects.name(&brief.project_id),
+            batch_name(&brief.batch_id),
+            brief.brief_id,
+            brief.code.as_deref().or(brief.message.as_deref()).unwrap_or("no reason stored"),
+        );
+        lines.extend(wrap(INDENT, &text));
+    }
+    if let Some(first) = named.first() {
+        let id = quoted(&first.brief_id);
+        lines.extend(wrap(INDENT, &format!("Look, then decide: briefd show {id}, briefd resolve {id}")));
+    }
+    lines
+}
+
+fn unsent(late: &LateRows, facts: &Facts, settings: &Settings) -> String {
+    let what = match late.channel.as_str() {
+        "dead_letter" => counted(late.n, "dead letter"),
+        _ => counted(late.n, "record"),
+    };
+    let head = format!(
+        "{what} ({}) not sent, the oldest of {}",
+        late.kind,
+        since_when(late.oldest_ms, facts.now_ms)
+    );
+    if let Some(file) = late.input.strip_prefix("file:") {
+        return format!("{head}: they go to a file. Go on: briefd generate {}", quoted(file));
+    }
+    if !facts.worker {
+        return format!("{head}: no worker runs. Start: briefd run");
+    }
+    let exchange = match late.channel.as_str() {
+        "dead_letter" => &settings.amqp.dead_letter.exchange,
+        _ => &settings.amqp.output.exchange,
+    };
+    if late.attempts > 0 {
+        format!(
+            "{head}: tried in vain. Is a queue bound for {} on exchange {exchange}? See: briefd doctor",
+            late.kind
+        )
+    } else {
+        format!("{head}: exchange {exchange} cannot be reached, or the queue is long. See: briefd doctor")
+    }
+}

@@ -1,0 +1,153 @@
+//! Tables and sentences that fit a terminal of 80 columns.
+
+/// Columns of the narrowest terminal that is served.
+pub(super) const WIDTH: usize = 80;
+/// A name is not cut below this.
+const NAME_MIN: usize = 8;
+
+/// One column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    /// Its title.
+    title: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Left-aligned; cut where the line would be too long.
+    Name,
+    /// Left-aligned; never cut.
+    Word,
+    /// Right-aligned; never cut.
+    Number,
+}
+
+impl Column {
+    pub(super) const fn name(title: &'static str) -> Self {
+        Self { title, kind: Kind::Name }
+    }
+
+    pub(super) const fn word(title: &'static str) -> Self {
+        Self { title, kind: Kind::Word }
+    }
+
+    pub(super) const fn number(title: &'static str) -> Self {
+        Self { title, kind: Kind::Number }
+    }
+}
+
+/// Columns with their widths, fitted to a first page of rows; later pages are cut to the same.
+#[derive(Debug)]
+pub(super) struct Layout {
+    columns: Vec<Column>,
+    widths: Vec<usize>,
+}
+
+impl Layout {
+    /// Gives each column what it needs, and takes from the widest names until a line fits.
+    pub(super) fn fit(columns: &[Column], rows: &[Vec<String>]) -> Self {
+        let mut widths: Vec<usize> = columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| {
+                let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
+                cells.max().unwrap_or(0).max(column.title.len())
+            })
+            .collect();
+        let gaps = 2 * columns.len().saturating_sub(1);
+        while widths.iter().sum::<usize>() + gaps > WIDTH {
+            let widest = columns
+                .iter()
+                .zip(widths.iter_mut())
+                .filter(|(column, width)| column.kind == Kind::Name && **width > NAME_MIN)
+                .max_by_key(|(_, width)| **width);
+            let Some((_, width)) = widest else { break };
+            *width -= 1;
+        }
+        Self { columns: columns.to_vec(), widths }
+    }
+
+    /// The titles.
+    pub(super) fn head(&self) -> String {
+        let titles: Vec<String> = self.columns.iter().map(|column| column.title.to_owned()).collect();
+        self.line(&titles)
+    }
+
+    /// One row.
+    pub(super) fn line(&self, cells: &[String]) -> String {
+        let cell = |((column, width), cell): ((&Column, &usize), &String)| {
+            let width = *width;
+            match column.kind {
+                Kind::Name => format!("{:width$}", cut(cell, width)),
+                Kind::Word => format!("{cell:width$}"),
+                Kind::Number => format!("{cell:>width$}"),
+            }
+        };
+        let cells: Vec<_> = self.columns.iter().zip(&self.widths).zip(cells).map(cell).collect();
+        let mut line = cells.join("  ");
+        line.truncate(line.trim_end().len());
+        line
+    }
+
+    /// Titles and rows.
+    pub(super) fn lines(&self, rows: &[Vec<String>]) -> Vec<String> {
+        std::iter::once(self.head()).chain(rows.iter().map(|row| self.line(row))).collect()
+    }
+}
+
+/// The first `width` characters at most, the last of them `…` where something is missing.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// `text` in lines of at most [`WIDTH`], the first behind `label`, the others under its text.
+pub(super) fn wrap(label: &str, text: &str) -> Vec<String> {
+    let indent = label.chars().count();
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let word = cut(word, WIDTH - indent);
+        let length = line.chars().count();
+        if length > 0 && indent + length + 1 + word.chars().count() > WIDTH {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    lines.push(line);
+    let rest = " ".repeat(indent);
+    lines
+        .into_iter()
+        .enumerate()
+        .map(|(at, line)| format!("{}{line}", if at == 0 { label } else { &rest }))
+        .collect()
+}
+
+/// A count with its thousands set apart: `5,000`.
+pub(super) fn thousands(n: i64) -> String {
+    let digits = n.unsigned_abs().to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
+    if n < 0 {
+        text.push('-');
+    }
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 brief`, `2 briefs`.
+pub(super) fn counted(n: i64, one: &str) -> String {
+    format!("{} {one}{}", thousands(n), if n == 1 { "" } else { "s" })
+}

@@ -1,0 +1,183 @@
+//! A CSV row as the JSON object that a person would have written: field names as columns, dotted when nested,
+//! lists split at `|`, an empty cell is an absent field.
+
+use csv::{ByteRecord, ReaderBuilder};
+use serde_json::{Number, Value};
+
+use super::tree::Tree;
+
+/// Fields that are lists in a brief message.
+const LISTS: [&str; 7] = [
+    "targetPlatforms",
+    "brief.valuePropositions",
+    "brief.targetPlatforms",
+    "brief.themeTags",
+    "brief.referenceMediaIds",
+    "references.sourcePostIds",
+    "references.assetIds",
+];
+/// Fields that are numbers in a brief message.
+const NUMBERS: [&str; 5] = ["run", "batchSize", "priority", "variantCount", "budget.maxCredits"];
+/// The field that is an object of the user's own.
+const METADATA: &str = "metadata";
+
+/// The header line: which field each column holds.
+#[derive(Debug)]
+pub(super) struct Columns {
+    delimiter: u8,
+    columns: Vec<Column>,
+}
+
+#[derive(Debug)]
+struct Column {
+    /// The field's path; empty for a column without a name.
+    path: Vec<String>,
+    kind: Kind,
+}
+
+/// What the cells of a column become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unnamed,
+    Text,
+    Number,
+    List,
+    Object,
+}
+
+impl Columns {
+    /// Reads the header line. The error completes "the header line …".
+    pub(super) fn of_header(header: &[u8]) -> Result<Self, String> {
+        let delimiter = delimiter(header)?;
+        let cells = cells(header, delimiter)?;
+        let columns: Vec<_> = cells.iter().map(|name| Column::named(name)).collect::<Result<_, _>>()?;
+        if columns.iter().all(|column| column.kind == Kind::Unnamed) {
+            return Err("is empty; it names the field of each column".to_owned());
+        }
+        for (index, column) in columns.iter().enumerate().filter(|(_, column)| column.kind != Kind::Unnamed) {
+            let clash = columns[..index]
+                .iter()
+                .filter(|other| other.kind != Kind::Unnamed)
+                .find(|other| column.path.starts_with(&other.path) || other.path.starts_with(&column.path));
+            match clash {
+                Some(other) if other.path == column.path => {
+                    return Err(format!("names `{}` twice", column.path.join(".")));
+                }
+                Some(other) => {
+                    let (one, two) = (other.path.join("."), column.path.join("."));
+                    return Err(format!("has both `{one}` and `{two}`; keep one of them"));
+                }
+                None => {}
+            }
+        }
+        Ok(Self { delimiter, columns })
+    }
+
+    /// Between which bytes the fields stand.
+    pub(super) const fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
+    /// The JSON object of a row; `None` when all its cells are empty. The error completes "line 7: …".
+    pub(super) fn object(&self, row: &[u8]) -> Result<Option<String>, String> {
+        let cells = cells(row, self.delimiter)?;
+        if cells.iter().all(String::is_empty) {
+            return Ok(None);
+        }
+        if cells.len() != self.columns.len() {
+            let (found, named) = (cells.len(), self.columns.len());
+            return Err(format!("{found} fields, but the header line names {named}"));
+        }
+        let mut object = Tree::new();
+        for (index, (column, cell)) in self.columns.iter().zip(&cells).enumerate() {
+            if cell.is_empty() {
+                continue;
+            }
+            if column.kind == Kind::Unnamed {
+                return Err(format!("column {} has a value, but no name in the header line", index + 1));
+            }
+            object.put(&column.path, column.kind.json(cell));
+        }
+        Ok(Some(object.to_json()))
+    }
+}
+
+impl Column {
+    fn named(name: &str) -> Result<Self, String> {
+        if name.is_empty() {
+            return Ok(Self { path: Vec::new(), kind: Kind::Unnamed });
+        }
+        let path: Vec<_> = name.split('.').map(str::to_owned).collect();
+        if path.iter().any(String::is_empty) {
+            return Err(format!("names `{name}`; dots stand between two names, like `brief.hook`"));
+        }
+        let kind = if LISTS.contains(&name) {
+            Kind::List
+        } else if NUMBERS.contains(&name) {
+            Kind::Number
+        } else if name == METADATA {
+            Kind::Object
+        } else {
+            Kind::Text
+        };
+        Ok(Self { path, kind })
+    }
+}
+
+impl Kind {
+    /// The JSON text of a cell that is not empty. A cell that is not what its column wants stays a text, so that
+    /// validation names it.
+    fn json(self, cell: &str) -> String {
+        match self {
+            Self::Number if serde_json::from_str::<Number>(cell).is_ok() => cell.to_owned(),
+            // As it is, so that repeated keys and too large numbers are found in it.
+            Self::Object if cell.starts_with('{') && serde_json::from_str::<Value>(cell).is_ok() => {
+                cell.to_owned()
+            }
+            Self::List => {
+                let entries = cell.split('|').map(str::trim).filter(|entry| !entry.is_empty());
+                entries.map(Value::from).collect::<Value>().to_string()
+            }
+            Self::Number | Self::Object | Self::Text | Self::Unnamed => Value::from(cell).to_string(),
+        }
+    }
+}
+
+/// Comma, semicolon or tab: what stands most often in the header line, outside of quotation marks.
+fn delimiter(header: &[u8]) -> Result<u8, String> {
+    let mut counts = [(b',', 0_u32), (b';', 0), (b'\t', 0)];
+    let mut quoted = false;
+    for byte in header {
+        quoted ^= *byte == b'"';
+        for (_, count) in counts.iter_mut().filter(|(delimiter, _)| !quoted && delimiter == byte) {
+            *count += 1;
+        }
+    }
+    if quoted {
+        return Err("has a quotation mark that is not closed on it".to_owned());
+    }
+    // The comma comes last, because `max_by_key` takes the last of equals.
+    Ok(counts.into_iter().rev().max_by_key(|(_, count)| *count).map_or(b',', |(delimiter, _)| delimiter))
+}
+
+/// The cells of one row, without surrounding white space.
+fn cells(row: &[u8], delimiter: u8) -> Result<Vec<String>, String> {
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true) // the length is compared with the header's, with a better message
+        .delimiter(delimiter)
+        .buffer_capacity(row.len() + 1) // a reader a row: the default of 8 KiB would be allocated for each
+        .from_reader(row);
+    let mut record = ByteRecord::new();
+    let mut more = ByteRecord::new();
+    let cannot = |error: csv::Error| format!("cannot be read as CSV: {error}");
+    reader.read_byte_record(&mut record).map_err(cannot)?;
+    if reader.read_byte_record(&mut more).map_err(cannot)? {
+        return Err("has a bare carriage return in it; save the file with LF or CRLF line ends".to_owned());
+    }
+    record
+        .iter()
+        .map(|cell| std::str::from_utf8(cell).map(|cell| cell.trim().to_owned()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "is not UTF-8; save the file as UTF-8".to_owned())
+}

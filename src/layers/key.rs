@@ -1,0 +1,217 @@
+//! The API key: how it is sent, how it is blanked, and how it is told apart without being shown.
+
+use std::borrow::Cow;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::config::layers::{ApiKey, Auth};
+
+/// What stands where the key stood.
+const BLANK: &str = "[redacted]";
+/// A shorter text is no key (they have over 60 characters), and blanking it would spoil honest answers.
+const SHORTEST_BLANKED: usize = 8;
+
+/// A key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The key file cannot be read.
+    #[error("the API key cannot be read from {place}; check layers.api_key_file and its permissions")]
+    Unreadable {
+        /// The file.
+        place: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The key has characters that no header can carry. The text does not show it.
+    #[error(
+        "the API key has characters that a header cannot carry (a line break, or not ASCII); copy it again"
+    )]
+    Characters,
+}
+
+/// The key in use and where it comes from. Clones share one key.
+#[derive(Clone)]
+pub(super) struct KeyStore(Arc<Inner>);
+
+struct Inner {
+    origin: ApiKey,
+    auth: Auth,
+    current: RwLock<Arc<Key>>,
+}
+
+impl KeyStore {
+    /// Reads the key for the first time.
+    pub(super) fn open(origin: ApiKey, auth: Auth) -> Result<Self, KeyError> {
+        let key = Key::new(read(&origin)?, auth)?;
+        Ok(Self(Arc::new(Inner { origin, auth, current: RwLock::new(Arc::new(key)) })))
+    }
+
+    /// The key as it is now; a request keeps the one it began with.
+    pub(super) fn current(&self) -> Arc<Key> {
+        Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Uses `secret` from now on. Returns whether it is another key than before.
+    pub(super) fn set(&self, secret: SecretString) -> Result<bool, KeyError> {
+        let key = Arc::new(Key::new(secret, self.0.auth)?);
+        let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = current.fingerprint != key.fingerprint;
+        *current = key;
+        Ok(changed)
+    }
+
+    /// Reads the key again from where it comes from. Returns whether it has changed.
+    pub(super) fn reload(&self) -> Result<bool, KeyError> {
+        self.set(read(&self.0.origin)?)
+    }
+}
+
+fn read(origin: &ApiKey) -> Result<SecretString, KeyError> {
+    origin.read().map_err(|source| {
+        let place = match origin {
+            ApiKey::Given(_) => "the settings".to_owned(),
+            ApiKey::File(path) => path.display().to_string(),
+        };
+        KeyError::Unreadable { place, source }
+    })
+}
+
+/// One key, ready to be sent.
+pub(super) struct Key {
+    /// `None` for an empty key: then no header is sent, and the API says 401.
+    header: Option<(HeaderName, HeaderValue)>,
+    /// The forms in which it may stand in an answer.
+    blanked: Vec<SecretString>,
+    fingerprint: String,
+}
+
+impl Key {
+    fn new(secret: SecretString, auth: Auth) -> Result<Self, KeyError> {
+        let plain = secret.expose_secret();
+        let (name, text) = match auth {
+            Auth::XApiKey => (HeaderName::from_static("x-api-key"), plain.to_owned()),
+            Auth::Bearer => (AUTHORIZATION, format!("Bearer {plain}")),
+        };
+        let header = if plain.is_empty() {
+            None
+        } else {
+            // `HeaderValue` would take bytes beyond ASCII, which servers read in different ways.
+            let mut value = Some(text)
+                .filter(|text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
+                .and_then(|text| HeaderValue::from_str(&text).ok())
+                .ok_or(KeyError::Characters)?;
+            value.set_sensitive(true); // or `Debug` of whatever holds it prints the key
+            Some((name, value))
+        };
+        let fingerprint = fingerprint(plain);
+        let mut blanked = Vec::new();
+        if plain.len() >= SHORTEST_BLANKED {
+            // JSON may write `/` as `\/`, and must escape `"` and `\`.
+            let escaped = plain.replace('\\', "\\\\").replace('"', "\\\"");
+            let slashed = escaped.replace('/', "\\/");
+            for form in [escaped, slashed] {
+                if form != plain {
+                    blanked.push(SecretString::from(form));
+                }
+            }
+            blanked.push(secret);
+        }
+        Ok(Self { header, blanked, fingerprint })
+    }
+
+    /// The header that proves who we are; its value is marked as sensitive.
+    pub(super) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        self.header.clone()
+    }
+
+    /// The first 16 hex digits of a hash: tells keys apart, gives none away.
+    pub(super) fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// `text` with the key blanked.
+    pub(super) fn blank<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        for form in &self.blanked {
+            if text.contains(form.expose_secret()) {
+                text = Cow::Owned(text.replace(form.expose_secret(), BLANK));
+            }
+        }
+        text
+    }
+}
+
+fn fingerprint(plain: &str) -> String {
+    let digest = Sha256::new().chain_update("briefd/api-key\n").chain_update(plain).finalize();
+    let (first, _) = digest.as_slice().split_at(8);
+    format!("{:016x}", first.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(plain: &str, auth: Auth) -> Key {
+        Key::new(SecretString::from(plain), auth).unwrap()
+    }
+
+    #[test]
+    fn the_header_is_marked_sensitive_in_both_forms() {
+        for (auth, name, text) in [
+            (Auth::XApiKey, "x-api-key", "lp_test_0123456789"),
+            (Auth::Bearer, "authorization", "Bearer lp_test_0123456789"),
+        ] {
+            let (header, value) = key("lp_test_0123456789", auth).header().unwrap();
+            assert_eq!((header.as_str(), value.to_str().unwrap()), (name, text));
+            assert!(value.is_sensitive());
+        }
+        assert!(key("", Auth::XApiKey).header().is_none());
+    }
+
+    #[test]
+    fn a_key_that_no_header_can_carry_is_an_error_that_does_not_show_it() {
+        for plain in ["lp_test\nsecret", "lp_tést_secret"] {
+            let error = Key::new(SecretString::from(plain), Auth::XApiKey).err().unwrap();
+            assert!(!format!("{error} {error:?}").contains("secret"));
+        }
+    }
+
+    #[test]
+    fn every_form_of_the_key_is_blanked() {
+        let key = key("lp/test\"0123\\456", Auth::XApiKey);
+        let text = r#"raw lp/test"0123\456, "lp/test\"0123\\456" "lp\/test\"0123\\456""#;
+        assert_eq!(key.blank(text), r#"raw [redacted], "[redacted]" "[redacted]""#);
+        assert!(matches!(key.blank("nothing here"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_fingerprint_tells_keys_apart_and_is_the_same_tomorrow() {
+        assert_eq!(
+            key("lp_test_a", Auth::XApiKey).fingerprint(),
+            key("lp_test_a", Auth::Bearer).fingerprint()
+        );
+        assert_ne!(
+            key("lp_test_a", Auth::XApiKey).fingerprint(),
+            key("lp_test_b", Auth::XApiKey).fingerprint()
+        );
+        insta::assert_snapshot!(key("lp_test_a", Auth::XApiKey).fingerprint(), @"8c9ad041f3a7ceb3");
+    }
+
+    #[test]
+    fn a_changed_key_file_is_noticed_at_the_next_reload() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "lp_test_old\n").unwrap();
+        let store = KeyStore::open(ApiKey::File(path.clone()), Auth::XApiKey).unwrap();
+        assert!(!store.reload().unwrap());
+        std::fs::write(&path, "lp_test_new\n").unwrap();
+        assert!(store.reload().unwrap());
+        assert_eq!(store.current().header().unwrap().1, "lp_test_new");
+        std::fs::remove_file(&path).unwrap();
+        assert!(store.reload().unwrap_err().to_string().contains("key"));
+        assert_eq!(store.current().header().unwrap().1, "lp_test_new", "an unreadable file changes nothing");
+    }
+}

@@ -1,0 +1,338 @@
+//! What became of one POST: the guarded transition that follows from it.
+
+use futures::future::BoxFuture;
+use serde_json::json;
+use sqlx::sqlite::SqliteConnection;
+
+use super::LedgerError;
+use super::claim::reject;
+use super::rows::{RunRow, move_brief, note, owe};
+use super::writer::Write;
+use crate::job::{Acceptance, BriefState, Certainty, Event, JobState, Next, next};
+use crate::record::RecordError;
+
+/// What became of one claimed job.
+#[derive(Clone, Debug)]
+pub struct RecordOutcome {
+    /// The job.
+    pub job: i64,
+    /// The claim it was made under.
+    pub boot: String,
+    /// What happened.
+    pub outcome: AttemptOutcome,
+    /// For the story: HTTP status, the API's request id, one line.
+    pub told: Told,
+    /// When the attempt ended, milliseconds since 1970.
+    pub now_ms: i64,
+    /// When the job may be tried again, should it have to be, milliseconds since 1970.
+    pub retry_ms: i64,
+}
+
+/// What an attempt told, for the story.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// The API's request id.
+    pub request_id: Option<String>,
+    /// One line.
+    pub detail: String,
+}
+
+/// What happened to a claimed job.
+#[derive(Clone, Debug)]
+pub enum AttemptOutcome {
+    /// A readable 2xx, or our container found by `GET` (then without a job id).
+    Accepted(Started),
+    /// The job is tried again.
+    Again(Again),
+    /// A definite end without a job: the event that says so, and the error for the record.
+    Rejected(Event, Box<RecordError>),
+    /// A person must decide.
+    Parked(Event, Box<RecordError>),
+}
+
+/// Why a job is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Again {
+    /// The POST did not leave.
+    Unclaimed,
+    /// No connection came about.
+    NotConnected,
+    /// The POST may have left, and nothing readable came back.
+    Unanswered,
+    /// The API asked to wait, or a look-up could not be made now.
+    ToldToWait,
+    /// The account or the project is in trouble.
+    Held,
+    /// A look-up did not find it; it is looked for once more, later.
+    NotFound,
+}
+
+impl Again {
+    const fn event(self) -> Event {
+        match self {
+            Self::Unclaimed => Event::Unclaimed,
+            Self::NotConnected => Event::NotConnected,
+            Self::Unanswered => Event::Unanswered,
+            Self::ToldToWait => Event::ToldToWait,
+            Self::Held => Event::Held,
+            Self::NotFound => Event::NotFound,
+        }
+    }
+}
+
+/// What is known about a job that has started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// The API's job id; `None` when our container was found by `GET`.
+    pub job_id: Option<String>,
+    /// Containers, in the order of their variants.
+    pub container_ids: Vec<String>,
+    /// What `auto` became, when told.
+    pub format: Option<String>,
+}
+
+impl From<Acceptance> for Started {
+    fn from(acceptance: Acceptance) -> Self {
+        Self {
+            job_id: Some(acceptance.job_id),
+            container_ids: acceptance.container_ids,
+            format: acceptance.format,
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct JobRow {
+    brief: i64,
+    run: i64,
+    kind: String,
+    variant: Option<i64>,
+    state: String,
+    claim: Option<String>,
+    attempts: i64,
+    attempt_at: Option<i64>,
+    unknown_first_at: Option<i64>,
+}
+
+impl AttemptOutcome {
+    /// The event of the state machine.
+    pub const fn event(&self) -> Event {
+        match self {
+            Self::Accepted(started) => match started.job_id {
+                Some(_) => Event::Accepted,
+                None => Event::FoundOurs,
+            },
+            Self::Again(again) => again.event(),
+            Self::Rejected(event, _) | Self::Parked(event, _) => *event,
+        }
+    }
+}
+
+impl Write for RecordOutcome {
+    /// The state that followed.
+    type Out = JobState;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<JobState, LedgerError>> {
+        Box::pin(async move {
+            let row: JobRow = sqlx::query_as(
+                "SELECT brief, run, kind, variant, state, claim, attempts, attempt_at, unknown_first_at FROM job WHERE id = $1",
+            )
+            .bind(self.job)
+            .fetch_one(&mut *db)
+            .await?;
+            let after = self.check(&row)?;
+            self.story(db, &row, after).await?;
+            match after {
+                JobState::Running => self.started(db, &row).await?,
+                JobState::Ready => self.back(db, &row, BriefState::Waiting).await?,
+                JobState::Submitting => self.back(db, &row, BriefState::Submitting).await?,
+                JobState::Rejected => self.rejected(db).await?,
+                JobState::Parked => self.parked(db, &row).await?,
+                JobState::Completed | JobState::Failed | JobState::Canceled => {
+                    return Err(self.conflict(&row));
+                }
+            }
+            Ok(after)
+        })
+    }
+}
+
+impl RecordOutcome {
+    /// The state that follows, by the one table; everything else is a conflict.
+    fn check(&self, row: &JobRow) -> Result<JobState, LedgerError> {
+        let state = JobState::from_word(&row.state)
+            .ok_or_else(|| LedgerError::Corrupt(format!("job {} is '{}'", self.job, row.state)))?;
+        if row.claim.as_deref() != Some(&self.boot) {
+            return Err(self.conflict(row));
+        }
+        let certainty = if row.unknown_first_at.is_some() { Certainty::Unknown } else { Certainty::Harmless };
+        match next(state, certainty, self.outcome.event()) {
+            Next::To(after) => Ok(after),
+            Next::LookUp | Next::Conflict => Err(self.conflict(row)),
+        }
+    }
+
+    fn conflict(&self, row: &JobRow) -> LedgerError {
+        LedgerError::Conflict(format!(
+            "job {} is '{}' (claimed by {}), so {:?} cannot happen to it",
+            self.job,
+            row.state,
+            row.claim.as_deref().unwrap_or("nobody"),
+            self.outcome.event(),
+        ))
+    }
+
+    async fn story(
+        &self,
+        db: &mut SqliteConnection,
+        row: &JobRow,
+        after: JobState,
+    ) -> Result<(), LedgerError> {
+        let said = json!({
+            "job": self.job,
+            "attempt": row.attempts,
+            "outcome": format!("{:?}", self.outcome.event()),
+            "status": self.told.status,
+            "requestId": self.told.request_id,
+            "detail": self.told.detail,
+            "state": after.word(),
+        });
+        note(db, (row.brief, row.run), self.now_ms, "attempt", &said).await
+    }
+
+    async fn started(&self, db: &mut SqliteConnection, row: &JobRow) -> Result<(), LedgerError> {
+        let AttemptOutcome::Accepted(started) = &self.outcome else { return Err(self.conflict(row)) };
+        sqlx::query(
+            "UPDATE job SET state = 'running', claim = NULL, unrecorded = 0, api_job_id = $2, format = $3, accepted_at = $4 \
+             WHERE id = $1",
+        )
+        .bind(self.job)
+        .bind(&started.job_id)
+        .bind(&started.format)
+        .bind(self.now_ms)
+        .execute(&mut *db)
+        .await?;
+        let at = (row.brief, row.run);
+        sqlx::query("UPDATE brief SET touched = TRUE WHERE id = $1")
+            .bind(row.brief)
+            .execute(&mut *db)
+            .await?;
+        if row.kind == "generate" {
+            self.name_containers(db, at, &started.container_ids).await?;
+        } else {
+            sqlx::query("UPDATE container SET job = $1, run = $2, status = 'running', ended_at = NULL WHERE brief = $3 AND variant = $4")
+                .bind(self.job)
+                .bind(row.run)
+                .bind(row.brief)
+                .bind(row.variant)
+                .execute(&mut *db)
+                .await?;
+        }
+        move_brief(db, at, BriefState::Running, self.now_ms).await
+    }
+
+    /// Stores the containers that the answer names. Promised are those, and never fewer than were asked for.
+    async fn name_containers(
+        &self,
+        db: &mut SqliteConnection,
+        at: (i64, i64),
+        ids: &[String],
+    ) -> Result<(), LedgerError> {
+        for (variant, id) in (1_i64..).zip(ids) {
+            sqlx::query(
+                "INSERT INTO container (brief, variant, id, job, run, status, known_at) VALUES ($1, $2, $3, $4, $5, 'running', $6) \
+                 ON CONFLICT (brief, variant) DO UPDATE SET id = excluded.id, job = excluded.job, run = excluded.run, status = 'running'",
+            )
+            .bind(at.0)
+            .bind(variant)
+            .bind(id)
+            .bind(self.job)
+            .bind(at.1)
+            .bind(self.now_ms)
+            .execute(&mut *db)
+            .await?;
+        }
+        let run = RunRow::get(db, at.0, at.1).await?;
+        let promised = run.variant_count.max(i64::try_from(ids.len()).unwrap_or(i64::MAX));
+        owe(db, at, promised - run.owed, 0).await
+    }
+
+    /// Back to `ready`, or on in `submitting`: tried again when it is due.
+    async fn back(
+        &self,
+        db: &mut SqliteConnection,
+        row: &JobRow,
+        state: BriefState,
+    ) -> Result<(), LedgerError> {
+        let event = self.outcome.event();
+        sqlx::query("UPDATE job SET state = $2, claim = NULL, unrecorded = 0, due_at = $3 WHERE id = $1")
+            .bind(self.job)
+            .bind(if state == BriefState::Waiting { "ready" } else { "submitting" })
+            .bind(self.retry_ms)
+            .execute(&mut *db)
+            .await?;
+        if event == Event::Unanswered {
+            sqlx::query(
+                "UPDATE job SET unknown_first_at = coalesce(unknown_first_at, $2), unknown_ended_at = $3, \
+                 unknown_key = coalesce(unknown_key, attempt_key) WHERE id = $1",
+            )
+            .bind(self.job)
+            .bind(row.attempt_at)
+            .bind(self.now_ms)
+            .execute(&mut *db)
+            .await?;
+            sqlx::query("UPDATE brief SET touched = TRUE WHERE id = $1")
+                .bind(row.brief)
+                .execute(&mut *db)
+                .await?;
+        }
+        if event == Event::NotFound {
+            sqlx::query("UPDATE job SET absent_at = coalesce(absent_at, $2) WHERE id = $1")
+                .bind(self.job)
+                .bind(self.now_ms)
+                .execute(&mut *db)
+                .await?;
+        }
+        if state == BriefState::Waiting {
+            // Nothing has left after all.
+            sqlx::query(
+                "UPDATE run SET submitted_at = NULL WHERE brief = $1 AND run = $2 AND NOT EXISTS \
+                 (SELECT 1 FROM job WHERE brief = $1 AND run = $2 AND (accepted_at IS NOT NULL OR state = 'submitting'))",
+            )
+            .bind(row.brief)
+            .bind(row.run)
+            .execute(&mut *db)
+            .await?;
+        }
+        move_brief(db, (row.brief, row.run), state, self.now_ms).await
+    }
+
+    async fn rejected(&self, db: &mut SqliteConnection) -> Result<(), LedgerError> {
+        let error = match &self.outcome {
+            AttemptOutcome::Rejected(_, error) => error,
+            AttemptOutcome::Accepted(_) | AttemptOutcome::Again(_) | AttemptOutcome::Parked(..) => {
+                return Err(LedgerError::Corrupt(format!("job {} was rejected without an error", self.job)));
+            }
+        };
+        reject(db, self.job, error, self.now_ms).await
+    }
+
+    async fn parked(&self, db: &mut SqliteConnection, row: &JobRow) -> Result<(), LedgerError> {
+        let error = match &self.outcome {
+            AttemptOutcome::Parked(_, error) | AttemptOutcome::Rejected(_, error) => {
+                serde_json::to_string(error).ok()
+            }
+            AttemptOutcome::Accepted(_) | AttemptOutcome::Again(_) => None,
+        };
+        sqlx::query(
+            "UPDATE job SET state = 'parked', claim = NULL, unrecorded = 0, error = $2 WHERE id = $1",
+        )
+        .bind(self.job)
+        .bind(error)
+        .execute(&mut *db)
+        .await?;
+        move_brief(db, (row.brief, row.run), BriefState::Parked, self.now_ms).await
+    }
+}

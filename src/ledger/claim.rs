@@ -1,0 +1,492 @@
+//! Taking due jobs: what the submit stage does before a byte leaves.
+
+use futures::future::BoxFuture;
+use serde_json::json;
+use sqlx::sqlite::SqliteConnection;
+
+use super::ours::OurFailure;
+use super::outbox::{ContainerPart, insert_brief_failed, insert_container_record};
+use super::rows::{BriefRow, Input, RunRow, detail, move_brief, note};
+use super::settle::{ContainerEnd, finish_container, finish_run_if_complete};
+use super::writer::Write;
+use super::{Ledger, LedgerError};
+use crate::job::BriefState;
+use crate::record::RecordType;
+
+/// Jobs that one claim ends as expired at most; the rest follows with the next claim.
+const EXPIRE_AT_ONCE: i64 = 500;
+/// Claims in a row without a recorded outcome after which a person must look (a crash loop).
+const CRASH_LOOP: i64 = 10;
+
+/// Claims due jobs for POSTs. Durable before any byte leaves: the job is `submitting` from then on.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// How many at most; the caller holds as many permits.
+    pub limit: u32,
+    /// This process.
+    pub boot: String,
+    /// Whose briefs.
+    pub input: Input,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+    /// One-way fingerprint of the API key that will be used.
+    pub key_fingerprint: String,
+    /// Projects whose starts are held.
+    pub held_projects: Vec<String>,
+    /// Batches whose starts are held.
+    pub held_batches: Vec<String>,
+    /// Jobs of which a POST may have left, at most: an outage then leaves no more outcomes unknown than this.
+    pub submitting_max: u32,
+    /// Only this project, held or not: the one job that probes its hold.
+    pub probe_project: Option<String>,
+}
+
+/// What a claim brought.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    /// To be `POSTed`.
+    pub claimed: Vec<Claimed>,
+    /// How many ended because their time had passed.
+    pub expired: usize,
+}
+
+/// A job that may be `POSTed` now.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Claimed {
+    /// The ledger's number of the job.
+    pub id: i64,
+    /// Its brief.
+    pub brief: i64,
+    /// Its run.
+    pub run: i64,
+    /// `generate` or `regenerate`.
+    pub kind: String,
+    /// For a regenerate: the container's id at the API.
+    pub container: Option<String>,
+    /// The project.
+    pub project_id: String,
+    /// The batch, or ''.
+    pub batch_id: String,
+    /// The brief's id within project and batch.
+    pub brief_id: String,
+    /// `Idempotency-Key`.
+    pub idempotency_key: String,
+    /// Our container id in the body; `None`: key-only.
+    pub alias: Option<String>,
+    /// The exact bytes to send.
+    pub body: String,
+    /// Which POST of this job this is, from 1.
+    pub attempts: i64,
+    /// When the first attempt of unknown outcome was made; `None`: all were harmless.
+    pub unknown_first_at: Option<i64>,
+    /// Fingerprint of the API key of that attempt.
+    pub unknown_key: Option<String>,
+    /// When a look-up first did not find it.
+    pub absent_at: Option<i64>,
+    /// When the brief was received.
+    pub received_at: i64,
+    /// Containers asked for.
+    pub variant_count: i64,
+    /// W3C trace context of the message.
+    pub traceparent: Option<String>,
+    /// W3C trace context of the message.
+    pub tracestate: Option<String>,
+}
+
+const CLAIMED: &str = "SELECT j.id, j.brief, j.run, j.kind, j.container, j.project_id, j.batch_id, b.brief_id, \
+    j.idempotency_key, j.alias, j.body, j.attempts, j.unknown_first_at, j.unknown_key, j.absent_at, r.received_at, \
+    r.variant_count, r.traceparent, r.tracestate \
+    FROM job j JOIN brief b ON b.id = j.brief JOIN run r ON r.brief = j.brief AND r.run = j.run WHERE j.id = $1";
+
+impl Write for Claim {
+    type Out = Work;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Work, LedgerError>> {
+        Box::pin(async move {
+            let expired = self.expire(db).await?;
+            let mut claimed = Vec::new();
+            for id in self.choose(db).await? {
+                claimed.push(self.claim(db, id).await?);
+            }
+            Ok(Work { claimed, expired })
+        })
+    }
+}
+
+impl Claim {
+    /// Repeats first, then the highest priority, then arrival.
+    async fn choose(&self, db: &mut SqliteConnection) -> Result<Vec<i64>, LedgerError> {
+        let held = |list: &[String]| serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned());
+        let mut ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM job WHERE state = 'submitting' AND claim IS NULL AND input = $1 AND due_at <= $2 \
+             AND ($3 IS NULL OR project_id = $3) \
+             AND ($3 IS NOT NULL OR (project_id NOT IN (SELECT value FROM json_each($4)) \
+             AND batch_id NOT IN (SELECT value FROM json_each($5)))) ORDER BY due_at, id LIMIT $6",
+        )
+        .bind(self.input.word())
+        .bind(self.now_ms)
+        .bind(&self.probe_project)
+        .bind(held(&self.held_projects))
+        .bind(held(&self.held_batches))
+        .bind(self.limit)
+        .fetch_all(&mut *db)
+        .await?;
+        let submitting: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1")
+                .bind(self.input.word())
+                .fetch_one(&mut *db)
+                .await?;
+        let rest = i64::from(self.limit) - i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        let rest = rest.min(i64::from(self.submitting_max) - submitting);
+        if rest > 0 {
+            let ready: Vec<i64> = sqlx::query_scalar(
+                "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND due_at <= $2 \
+                 AND (kind = 'generate' OR seen_before IS NOT NULL) AND ($3 IS NULL OR project_id = $3) \
+                 AND ($3 IS NOT NULL OR (project_id NOT IN (SELECT value FROM json_each($4)) \
+                 AND batch_id NOT IN (SELECT value FROM json_each($5)))) ORDER BY priority DESC, id LIMIT $6",
+            )
+            .bind(self.input.word())
+            .bind(self.now_ms)
+            .bind(&self.probe_project)
+            .bind(held(&self.held_projects))
+            .bind(held(&self.held_batches))
+            .bind(rest)
+            .fetch_all(db)
+            .await?;
+            ids.extend(ready);
+        }
+        Ok(ids)
+    }
+
+    async fn claim(&self, db: &mut SqliteConnection, id: i64) -> Result<Claimed, LedgerError> {
+        let changed = sqlx::query(
+            "UPDATE job SET state = 'submitting', claim = $2, attempts = attempts + 1, unrecorded = unrecorded + 1, \
+             attempt_at = $3, attempt_key = $4 WHERE id = $1 AND state IN ('ready', 'submitting') AND claim IS NULL",
+        )
+        .bind(id)
+        .bind(&self.boot)
+        .bind(self.now_ms)
+        .bind(&self.key_fingerprint)
+        .execute(&mut *db)
+        .await?
+        .rows_affected();
+        if changed != 1 {
+            return Err(LedgerError::Conflict(format!("job {id} was claimed by somebody else")));
+        }
+        let claimed: Claimed = sqlx::query_as(CLAIMED).bind(id).fetch_one(&mut *db).await?;
+        let at = (claimed.brief, claimed.run);
+        sqlx::query("UPDATE run SET submitted_at = coalesce(submitted_at, $3) WHERE brief = $1 AND run = $2")
+            .bind(at.0)
+            .bind(at.1)
+            .bind(self.now_ms)
+            .execute(&mut *db)
+            .await?;
+        move_brief(db, at, BriefState::Submitting, self.now_ms).await?;
+        Ok(claimed)
+    }
+
+    /// Ends what waited past its `expiresAt` and of which no POST has left.
+    async fn expire(&self, db: &mut SqliteConnection) -> Result<usize, LedgerError> {
+        let late: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND expires_at IS NOT NULL AND expires_at <= $1 \
+             AND input = $2 LIMIT $3",
+        )
+        .bind(self.now_ms)
+        .bind(self.input.word())
+        .bind(EXPIRE_AT_ONCE)
+        .fetch_all(&mut *db)
+        .await?;
+        for id in &late {
+            reject(db, *id, &OurFailure::Expired.error(), self.now_ms).await?;
+        }
+        Ok(late.len())
+    }
+}
+
+/// Ends a job of which no job exists at the API, with the records that follow from it.
+pub(super) async fn reject(
+    db: &mut SqliteConnection,
+    job: i64,
+    error: &crate::record::RecordError,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    sqlx::query(
+        "UPDATE job SET state = 'rejected', claim = NULL, finished_at = $2, error = $3 WHERE id = $1",
+    )
+    .bind(job)
+    .bind(now_ms)
+    .bind(serde_json::to_string(error).unwrap_or_default())
+    .execute(&mut *db)
+    .await?;
+    let (brief, run, kind, variant): (i64, i64, String, Option<i64>) =
+        sqlx::query_as("SELECT brief, run, kind, variant FROM job WHERE id = $1")
+            .bind(job)
+            .fetch_one(&mut *db)
+            .await?;
+    let at = (brief, run);
+    note(db, at, now_ms, "rejected", &json!({ "job": job, "code": error.code, "message": error.message }))
+        .await?;
+    if kind == "generate" {
+        return insert_brief_failed(db, at, error, now_ms).await;
+    }
+    // The container exists and keeps its old end; this run's record says why nothing new came of it.
+    let brief_row = BriefRow::by_id(db, brief).await?;
+    let run_row = RunRow::get(db, brief, run).await?;
+    let variant = variant.unwrap_or(1);
+    let (id, record): (String, Option<String>) =
+        sqlx::query_as("SELECT id, record FROM container WHERE brief = $1 AND variant = $2")
+            .bind(brief)
+            .bind(variant)
+            .fetch_one(&mut *db)
+            .await?;
+    let part = ContainerPart {
+        kind: RecordType::ContainerFailed,
+        variant,
+        variant_count: run_row.variant_count,
+        regenerated: Some(&id),
+        container_id: &id,
+        job_id: None,
+        format: None,
+        record: record.as_deref(),
+        error: Some(error),
+        credits_estimate: None,
+        ended_ms: now_ms,
+    };
+    insert_container_record(db, &brief_row, &run_row, &part, now_ms).await?;
+    finish_run_if_complete(db, at, now_ms).await
+}
+
+/// Takes regenerate jobs whose container must be read before their first POST.
+#[derive(Clone, Debug)]
+pub struct Inspect {
+    /// How many at most.
+    pub limit: u32,
+    /// This process.
+    pub boot: String,
+    /// Whose briefs.
+    pub input: Input,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+/// A regenerate job whose container must be read.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Inspection {
+    /// The ledger's number of the job.
+    pub id: i64,
+    /// Its brief.
+    pub brief: i64,
+    /// The project.
+    pub project_id: String,
+    /// The container's id at the API.
+    pub container: String,
+    /// The run that last made it.
+    pub made_by_job: Option<String>,
+}
+
+impl Write for Inspect {
+    type Out = Vec<Inspection>;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>> {
+        Box::pin(async move {
+            let found: Vec<Inspection> = sqlx::query_as(
+                "SELECT j.id, j.brief, j.project_id, j.container, \
+                 (SELECT o.api_job_id FROM container c JOIN job o ON o.id = c.job WHERE c.brief = j.brief AND c.variant = j.variant) AS made_by_job \
+                 FROM job j WHERE j.state = 'ready' AND j.claim IS NULL AND j.input = $1 AND j.due_at <= $2 \
+                 AND j.kind = 'regenerate' AND j.seen_before IS NULL ORDER BY j.priority DESC, j.id LIMIT $3",
+            )
+            .bind(self.input.word())
+            .bind(self.now_ms)
+            .bind(self.limit)
+            .fetch_all(&mut *db)
+            .await?;
+            for inspection in &found {
+                sqlx::query("UPDATE job SET claim = $2 WHERE id = $1 AND claim IS NULL")
+                    .bind(inspection.id)
+                    .bind(&self.boot)
+                    .execute(&mut *db)
+                    .await?;
+            }
+            Ok(found)
+        })
+    }
+}
+
+/// What the read before the first regenerate POST told.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// The job.
+    pub job: i64,
+    /// What was found.
+    pub found: Found,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+/// What a container was found as before a regenerate.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Completed after all: published as the new run, free.
+    Completed(Box<ContainerEnd>),
+    /// Still being generated: followed again, free.
+    Running,
+    /// Ended without a result: may be regenerated. Holds its `completedAt` and `failedAt` as JSON.
+    Ended(String),
+    /// Could not be read now: again at this time, milliseconds since 1970.
+    Later(i64),
+}
+
+impl Write for Inspected {
+    /// Whether the job still was where it had to be.
+    type Out = bool;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            let row: Option<(i64, i64)> = sqlx::query_as(
+                "SELECT brief, run FROM job WHERE id = $1 AND state = 'ready' AND claim IS NOT NULL",
+            )
+            .bind(self.job)
+            .fetch_optional(&mut *db)
+            .await?;
+            let Some(at) = row else { return Ok(false) };
+            match &self.found {
+                Found::Later(due_ms) => {
+                    sqlx::query("UPDATE job SET claim = NULL, due_at = $2 WHERE id = $1")
+                        .bind(self.job)
+                        .bind(due_ms)
+                        .execute(db)
+                        .await?;
+                }
+                Found::Ended(seen_before) => {
+                    sqlx::query("UPDATE job SET claim = NULL, seen_before = $2 WHERE id = $1")
+                        .bind(self.job)
+                        .bind(seen_before)
+                        .execute(db)
+                        .await?;
+                }
+                Found::Running => {
+                    note(db, at, self.now_ms, "found running", &detail("job", self.job)).await?;
+                    self.follow(db, at).await?;
+                }
+                Found::Completed(end) => {
+                    note(db, at, self.now_ms, "found completed", &detail("job", self.job)).await?;
+                    self.follow(db, at).await?;
+                    finish_container(db, self.job, end, self.now_ms).await?;
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+impl Inspected {
+    /// Makes the job the container's latest, running without a POST of its own.
+    async fn follow(&self, db: &mut SqliteConnection, at: (i64, i64)) -> Result<(), LedgerError> {
+        sqlx::query("UPDATE job SET claim = NULL, state = 'running', accepted_at = $2 WHERE id = $1")
+            .bind(self.job)
+            .bind(self.now_ms)
+            .execute(&mut *db)
+            .await?;
+        sqlx::query(
+            "UPDATE container SET job = $1, run = $2, status = 'running', ended_at = NULL \
+             WHERE brief = $3 AND variant = (SELECT variant FROM job WHERE id = $1)",
+        )
+        .bind(self.job)
+        .bind(at.1)
+        .bind(at.0)
+        .execute(&mut *db)
+        .await?;
+        move_brief(db, at, BriefState::Running, self.now_ms).await
+    }
+}
+
+impl Ledger {
+    /// When the next job of this input becomes due that is not yet, milliseconds since 1970.
+    pub async fn next_due(&self, now_ms: i64) -> Result<Option<i64>, LedgerError> {
+        Ok(sqlx::query_scalar(
+            "SELECT min(due_at) FROM job WHERE state IN ('ready', 'submitting') AND claim IS NULL AND input = $1 AND due_at > $2",
+        )
+        .bind(self.input().word())
+        .bind(now_ms)
+        .fetch_one(&self.reader().pool)
+        .await?)
+    }
+
+    /// Takes back what a process that died had claimed. A POST that may have left counts as unknown.
+    pub(super) async fn release_dead_claims(&self, now_ms: i64) -> Result<(), LedgerError> {
+        let released = self.write(ReleaseDeadClaims { boot: self.boot().to_owned(), now_ms }).await?;
+        if released > 0 {
+            tracing::info!(
+                jobs = released,
+                "found jobs whose submission was cut off; each is asked about with the same key"
+            );
+        }
+        Ok(())
+    }
+}
+
+struct ReleaseDeadClaims {
+    boot: String,
+    now_ms: i64,
+}
+
+impl Write for ReleaseDeadClaims {
+    type Out = u64;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<u64, LedgerError>> {
+        Box::pin(async move {
+            sqlx::query(
+                "UPDATE job SET claim = NULL WHERE state = 'ready' AND claim IS NOT NULL AND claim <> $1",
+            )
+            .bind(&self.boot)
+            .execute(&mut *db)
+            .await?;
+            let cut: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
+                "UPDATE job SET claim = NULL, due_at = $2, unknown_first_at = coalesce(unknown_first_at, attempt_at), \
+                 unknown_ended_at = $2, unknown_key = coalesce(unknown_key, attempt_key) \
+                 WHERE state = 'submitting' AND claim IS NOT NULL AND claim <> $1 RETURNING id, brief, run, unrecorded",
+            )
+            .bind(&self.boot)
+            .bind(self.now_ms)
+            .fetch_all(&mut *db)
+            .await?;
+            for (job, brief, run, unrecorded) in &cut {
+                let at = (*brief, *run);
+                sqlx::query("UPDATE brief SET touched = TRUE WHERE id = $1")
+                    .bind(brief)
+                    .execute(&mut *db)
+                    .await?;
+                note(db, at, self.now_ms, "cut off", &json!({ "job": job, "claims": unrecorded })).await?;
+                if *unrecorded >= CRASH_LOOP {
+                    sqlx::query("UPDATE job SET state = 'parked', error = $2 WHERE id = $1")
+                        .bind(job)
+                        .bind(json!({ "code": "CRASH_LOOP", "message": "claimed ten times without an outcome" }).to_string())
+                        .execute(&mut *db)
+                        .await?;
+                    move_brief(db, at, BriefState::Parked, self.now_ms).await?;
+                }
+            }
+            Ok(u64::try_from(cut.len()).unwrap_or(u64::MAX))
+        })
+    }
+}
+
+impl Ledger {
+    /// Whether the API is known to answer look-ups by our own container id: it answered one of our ids as its own.
+    pub async fn look_ups_work(&self) -> Result<bool, LedgerError> {
+        let found: Option<i64> = sqlx::query_scalar(
+            "SELECT c.job FROM container c JOIN job j ON j.id = c.job WHERE j.alias IS NOT NULL AND c.id = j.alias LIMIT 1",
+        )
+        .fetch_optional(&self.reader().pool)
+        .await?;
+        Ok(found.is_some())
+    }
+
+    /// For a regenerate: the container's end as it was before its first POST.
+    pub async fn seen_before(&self, job: i64) -> Result<Option<String>, LedgerError> {
+        Ok(sqlx::query_scalar("SELECT seen_before FROM job WHERE id = $1")
+            .bind(job)
+            .fetch_one(&self.reader().pool)
+            .await?)
+    }
+}

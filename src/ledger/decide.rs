@@ -1,0 +1,633 @@
+//! The decision about each delivery, in order of arrival, inside one transaction: the contract's table
+//! "What happens to what comes in", first row that fits.
+
+use futures::future::BoxFuture;
+use serde_json::json;
+use sqlx::sqlite::SqliteConnection;
+
+use super::LedgerError;
+use super::ours::OurFailure;
+use super::outbox::{DeadLetter, insert_brief_failed, insert_dead_letter, publish_again};
+use super::rows::{BriefRow, Input, RunRow, Table, detail, move_brief, next_id, note, owe};
+use super::totals::bump;
+use super::writer::Write;
+use crate::brief::{Brief, Unreadable, body, differing_paths, keys, only_brief_differs, regenerate_body};
+use crate::flow::Properties;
+use crate::job::BriefState;
+
+/// Paths that a conflict's detail names at most.
+const PATHS_SHOWN: usize = 5;
+
+/// Decides a batch of deliveries. The caller acknowledges them once this is committed.
+#[derive(Debug)]
+pub struct Decide {
+    /// In order of arrival.
+    pub deliveries: Vec<Received>,
+    /// Where they come from.
+    pub input: Input,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+    /// `layers.send_container_id`
+    pub send_container_id: bool,
+}
+
+/// One delivery, parsed.
+#[derive(Debug)]
+pub struct Received {
+    /// What it says, or why that cannot be read.
+    pub content: Result<Brief, Unreadable>,
+    /// The bytes as received (a secret in them already blanked).
+    pub body: Vec<u8>,
+    /// What travelled beside them.
+    pub properties: Properties,
+    /// Where it stood in its source.
+    pub position: u64,
+    /// The broker had delivered it before.
+    pub redelivered: bool,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Decision {
+    /// An unknown identity, valid.
+    New,
+    /// An unknown identity, ended at once.
+    Invalid,
+    /// Known, still open (or pruned).
+    Duplicate,
+    /// Known and ended: its latest records go out again, unchanged.
+    Republished,
+    /// Other content, and nothing was ever accepted: taken as the next run.
+    Replaced,
+    /// The next run was asked for.
+    Rerun,
+    /// Set aside: it contradicts what is known.
+    Conflict,
+    /// Set aside: it cannot be read.
+    Unreadable,
+}
+
+impl Decision {
+    /// Every decision.
+    pub const ALL: [Self; 8] = [
+        Self::New,
+        Self::Invalid,
+        Self::Duplicate,
+        Self::Republished,
+        Self::Replaced,
+        Self::Rerun,
+        Self::Conflict,
+        Self::Unreadable,
+    ];
+
+    /// The metric's label and the ledger's word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Invalid => "invalid",
+            Self::Duplicate => "duplicate",
+            Self::Republished => "republished",
+            Self::Replaced => "replaced",
+            Self::Rerun => "rerun",
+            Self::Conflict => "conflict",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// The running total it counts into: decided = new + duplicate + rerun + dead-lettered.
+    const fn total(self) -> &'static str {
+        match self {
+            Self::New | Self::Invalid => "new",
+            Self::Duplicate | Self::Republished => "duplicate",
+            Self::Replaced | Self::Rerun => "rerun",
+            Self::Conflict | Self::Unreadable => "dead_lettered",
+        }
+    }
+}
+
+impl Write for Decide {
+    /// One decision for each delivery, with its brief's number where there is one.
+    type Out = Vec<(Decision, Option<i64>)>;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>> {
+        Box::pin(async move {
+            let mut decisions = Vec::with_capacity(self.deliveries.len());
+            for received in &self.deliveries {
+                decisions.push(self.decide(db, received).await?);
+            }
+            Ok(decisions)
+        })
+    }
+
+    fn rows(&self) -> usize {
+        self.deliveries.len()
+    }
+}
+
+/// A verdict before it is written down.
+enum Verdict {
+    Done(Decision, i64, i64),
+    Conflict(String),
+}
+
+impl Decide {
+    async fn decide(
+        &self,
+        db: &mut SqliteConnection,
+        received: &Received,
+    ) -> Result<(Decision, Option<i64>), LedgerError> {
+        let (decision, at) = match &received.content {
+            Err(unreadable) => {
+                self.set_aside(db, received, "UNREADABLE", unreadable.to_string()).await?;
+                (Decision::Unreadable, None)
+            }
+            Ok(brief) => match self.known_or_new(db, received, brief).await? {
+                Verdict::Done(decision, id, run) => (decision, Some((id, run))),
+                Verdict::Conflict(why) => {
+                    self.set_aside(db, received, "BRIEF_CONFLICT", why).await?;
+                    (Decision::Conflict, None)
+                }
+            },
+        };
+        let id = next_id(db, Table::Delivery).await?;
+        sqlx::query(
+            "INSERT INTO delivery (id, at, result, brief, run, message_id, redelivered) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(id)
+        .bind(self.now_ms)
+        .bind(decision.word())
+        .bind(at.map(|(brief, _)| brief))
+        .bind(at.map(|(_, run)| run))
+        .bind(&received.properties.message_id)
+        .bind(received.redelivered)
+        .execute(&mut *db)
+        .await?;
+        if let Some(at) = at {
+            let said = json!({
+                "result": decision.word(),
+                "messageId": received.properties.message_id,
+                "redelivered": received.redelivered,
+            });
+            note(db, at, self.now_ms, "received", &said).await?;
+        }
+        bump(db, "decided", 1).await?;
+        bump(db, decision.total(), 1).await?;
+        Ok((decision, at.map(|(brief, _)| brief)))
+    }
+
+    async fn set_aside(
+        &self,
+        db: &mut SqliteConnection,
+        received: &Received,
+        reason: &'static str,
+        why: String,
+    ) -> Result<(), LedgerError> {
+        let letter = DeadLetter {
+            reason,
+            detail: why,
+            body: &received.body,
+            properties: &received.properties,
+            position: received.position,
+        };
+        insert_dead_letter(db, &self.input, &letter, self.now_ms).await
+    }
+
+    async fn known_or_new(
+        &self,
+        db: &mut SqliteConnection,
+        received: &Received,
+        brief: &Brief,
+    ) -> Result<Verdict, LedgerError> {
+        match BriefRow::find(db, &brief.identity).await? {
+            None => self.unknown(db, received, brief).await,
+            Some(known) if known.pruned_at.is_some() => {
+                let last = RunRow::get(db, known.id, known.run).await?;
+                Ok(if last.fingerprint == brief.fingerprint.to_string() {
+                    Verdict::Done(Decision::Duplicate, known.id, known.run)
+                } else {
+                    Verdict::Conflict(
+                        "this brief ended long ago with other content: give the new one another briefId"
+                            .to_owned(),
+                    )
+                })
+            }
+            Some(known) => self.known(db, received, brief, &known).await,
+        }
+    }
+
+    async fn unknown(
+        &self,
+        db: &mut SqliteConnection,
+        received: &Received,
+        brief: &Brief,
+    ) -> Result<Verdict, LedgerError> {
+        if brief.run > 1 {
+            return Ok(Verdict::Conflict(format!(
+                "run {} of a brief that is not known: enqueue run 1 first (free if it was bought)",
+                brief.run
+            )));
+        }
+        let id = next_id(db, Table::Brief).await?;
+        sqlx::query(
+            "INSERT INTO brief (id, project_id, batch_id, brief_id, input, run, state, touched, received_at, changed_at) \
+             VALUES ($1, $2, $3, $4, $5, 1, 'waiting', FALSE, $6, $6)",
+        )
+        .bind(id)
+        .bind(&brief.identity.project_id)
+        .bind(&brief.identity.batch_id)
+        .bind(&brief.identity.brief_id)
+        .bind(self.input.word())
+        .bind(self.now_ms)
+        .execute(&mut *db)
+        .await?;
+        let valid = self.start_run(db, received, brief, (id, 1)).await?;
+        Ok(Verdict::Done(if valid { Decision::New } else { Decision::Invalid }, id, 1))
+    }
+
+    async fn known(
+        &self,
+        db: &mut SqliteConnection,
+        received: &Received,
+        brief: &Brief,
+        known: &BriefRow,
+    ) -> Result<Verdict, LedgerError> {
+        let asked = i64::from(brief.run);
+        if known.input != self.input.word() && known.input != Input::Queue.word() {
+            // A file's briefs belong to whoever asks for them now. What the queue asked for stays the queue's.
+            take_over(db, known.id, &self.input).await?;
+        }
+        let current = RunRow::get(db, known.id, known.run).await?;
+        let fingerprint = brief.fingerprint.to_string();
+        if asked > known.run + 1 {
+            return Ok(Verdict::Conflict(format!(
+                "run {asked} was asked for, but the current run is {}: ask for run {}",
+                known.run,
+                known.run + 1
+            )));
+        }
+        if asked == known.run + 1 {
+            return self.next_run(db, received, brief, (known, &current)).await;
+        }
+        if current.fingerprint == fingerprint {
+            return self.repeat(db, known).await;
+        }
+        if self.was_an_earlier_run(db, known.id, &fingerprint).await? {
+            return Ok(Verdict::Done(Decision::Duplicate, known.id, known.run));
+        }
+        if !known.touched && !in_flight(known)? {
+            return self.replace(db, received, brief, (known, &current)).await;
+        }
+        let paths = differing_paths(&current.request, &brief.request, PATHS_SHOWN).join(", ");
+        Ok(Verdict::Conflict(format!(
+            "the brief is known with other content, and may have been bought: differs in {paths}; give the new one another briefId"
+        )))
+    }
+
+    /// Same content as the current run.
+    async fn repeat(&self, db: &mut SqliteConnection, known: &BriefRow) -> Result<Verdict, LedgerError> {
+        if !has_ended(known.state()?) {
+            return Ok(Verdict::Done(Decision::Duplicate, known.id, known.run));
+        }
+        publish_again(db, known.id, &self.input, self.now_ms).await?;
+        Ok(Verdict::Done(Decision::Republished, known.id, known.run))
+    }
+
+    async fn was_an_earlier_run(
+        &self,
+        db: &mut SqliteConnection,
+        brief: i64,
+        fingerprint: &str,
+    ) -> Result<bool, LedgerError> {
+        let found: Option<i64> =
+            sqlx::query_scalar("SELECT run FROM run WHERE brief = $1 AND fingerprint = $2 LIMIT 1")
+                .bind(brief)
+                .bind(fingerprint)
+                .fetch_optional(db)
+                .await?;
+        Ok(found.is_some())
+    }
+
+    /// `run` = current + 1.
+    async fn next_run(
+        &self,
+        db: &mut SqliteConnection,
+        received: &Received,
+        brief: &Brief,
+        (known, current): (&BriefRow, &RunRow),
+    ) -> Result<Verdict, LedgerError> {
+        let next = (known.id, known.run + 1);
+        match known.state()? {
+            BriefState::Completed => {
+                publish_again(db, known.id, &self.input, self.now_ms).await?;
+                Ok(Verdict::Done(Decision::Republished, known.id, known.run))
+            }
+            BriefState::Partial | BriefState::Failed | BriefState::Canceled => {
+                if let Some(why) = refuse_rerun(db, brief, current).await? {
+                    return Ok(Verdict::Conflict(why));
+                }
+                self.start_run(db, received, brief, next).await?;
+                Ok(Verdict::Done(Decision::Rerun, known.id, next.1))
+            }
+            BriefState::Scheduled
+            | BriefState::Waiting
+            | BriefState::Held
+            | BriefState::Submitting
+            | BriefState::Running
+            | BriefState::Parked => {
+                if let Some(remembered) = RunRow::find(db, next.0, next.1).await? {
+                    return Ok(if remembered.fingerprint == brief.fingerprint.to_string() {
+                        Verdict::Done(Decision::Duplicate, known.id, next.1)
+                    } else {
+                        Verdict::Conflict(format!("run {} was already asked for with other content", next.1))
+                    });
+                }
+                if !brief.violations.is_empty() {
+                    return Ok(Verdict::Conflict(format!(
+                        "run {} is invalid: {}",
+                        next.1,
+                        violations(brief)
+                    )));
+                }
+                if !only_brief_differs(&current.request, &brief.request) {
+                    return Ok(Verdict::Conflict(other_than_brief(current, brief)));
+                }
+                self.insert_run(db, received, brief, next, "remembered", 0).await?;
+                Ok(Verdict::Done(Decision::Rerun, known.id, next.1))
+            }
+        }
+    }
+
+    /// Other content, and nothing of the brief was ever accepted or unknown.
+    async fn replace(
+        &self,
+        db: &mut SqliteConnection,
+        received: &Received,
+        brief: &Brief,
+        (known, current): (&BriefRow, &RunRow),
+    ) -> Result<Verdict, LedgerError> {
+        let old = (known.id, known.run);
+        if !has_ended(known.state()?) {
+            let stopped = sqlx::query(
+                "UPDATE job SET state = 'canceled', finished_at = $3 WHERE brief = $1 AND run = $2 AND state = 'ready'",
+            )
+            .bind(old.0)
+            .bind(old.1)
+            .bind(self.now_ms)
+            .execute(&mut *db)
+            .await?
+            .rows_affected();
+            if stopped != 1 {
+                return Ok(Verdict::Conflict("the brief is being submitted with other content".to_owned()));
+            }
+            owe(db, old, current.made - current.owed, 0).await?;
+            sqlx::query(
+                "UPDATE run SET state = 'superseded', finished_at = $3 WHERE brief = $1 AND run = $2",
+            )
+            .bind(old.0)
+            .bind(old.1)
+            .bind(self.now_ms)
+            .execute(&mut *db)
+            .await?;
+            note(db, old, self.now_ms, "superseded", &detail("by", old.1 + 1)).await?;
+        }
+        self.start_run(db, received, brief, (known.id, known.run + 1)).await?;
+        Ok(Verdict::Done(Decision::Replaced, known.id, known.run + 1))
+    }
+
+    /// Makes `at` the brief's current run and gives it its jobs. `false`: it is invalid and has ended.
+    async fn start_run(
+        &self,
+        db: &mut SqliteConnection,
+        received: &Received,
+        brief: &Brief,
+        at: (i64, i64),
+    ) -> Result<bool, LedgerError> {
+        sqlx::query("DELETE FROM run WHERE brief = $1 AND run = $2 AND state = 'remembered'")
+            .bind(at.0)
+            .bind(at.1)
+            .execute(&mut *db)
+            .await?;
+        self.insert_run(db, received, brief, at, "waiting", 0).await?;
+        make_current(db, at, &self.input.word(), self.now_ms).await?;
+        if brief.violations.is_empty() {
+            give_jobs(db, at, self.send_container_id, self.now_ms).await?;
+            return Ok(true);
+        }
+        let why = OurFailure::InvalidBrief(
+            serde_json::to_value(&brief.violations).unwrap_or_default(),
+            violations(brief),
+        );
+        insert_brief_failed(db, at, &why.error(), self.now_ms).await?;
+        Ok(false)
+    }
+
+    async fn insert_run(
+        &self,
+        db: &mut SqliteConnection,
+        received: &Received,
+        brief: &Brief,
+        (id, run): (i64, i64),
+        state: &str,
+        owed: i64,
+    ) -> Result<(), LedgerError> {
+        let text = |name: &str| received.properties.headers.get(name).and_then(|value| value.as_str());
+        let ms = |time: Option<jiff::Timestamp>| time.map(jiff::Timestamp::as_millisecond);
+        sqlx::query(
+            "INSERT INTO run (brief, run, fingerprint, request, metadata, format, variant_count, priority, not_before, \
+             expires_at, batch_size, message_id, correlation_id, traceparent, tracestate, enqueued_at, received_at, state, \
+             owed, made) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 0)",
+        )
+        .bind(id)
+        .bind(run)
+        .bind(brief.fingerprint.to_string())
+        .bind(&brief.request)
+        .bind(&brief.metadata)
+        .bind(&brief.format)
+        .bind(i64::from(brief.variant_count))
+        .bind(i64::from(brief.priority))
+        .bind(ms(brief.not_before))
+        .bind(ms(brief.expires_at))
+        .bind(brief.batch_size.and_then(|size| i64::try_from(size).ok()))
+        .bind(&received.properties.message_id)
+        .bind(&received.properties.correlation_id)
+        .bind(text("traceparent"))
+        .bind(text("tracestate"))
+        .bind(ms(received.properties.timestamp))
+        .bind(self.now_ms)
+        .bind(state)
+        .bind(owed)
+        .execute(db)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Makes a stored run the brief's current one.
+pub(super) async fn make_current(
+    db: &mut SqliteConnection,
+    at: (i64, i64),
+    input: &str,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    sqlx::query("UPDATE brief SET run = $2, input = $3 WHERE id = $1")
+        .bind(at.0)
+        .bind(at.1)
+        .bind(input)
+        .execute(&mut *db)
+        .await?;
+    move_brief(db, at, BriefState::Waiting, now_ms).await
+}
+
+/// Gives the current run its jobs: one `generate`, or one `regenerate` for each container that is not completed.
+pub(super) async fn give_jobs(
+    db: &mut SqliteConnection,
+    at: (i64, i64),
+    send_container_id: bool,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let brief = BriefRow::by_id(db, at.0).await?;
+    let run = RunRow::get(db, at.0, at.1).await?;
+    let containers: Vec<(i64, String, i64)> = sqlx::query_as(
+        "SELECT variant, id, run FROM container WHERE brief = $1 AND status <> 'completed' AND id <> '' ORDER BY variant",
+    )
+    .bind(at.0)
+    .fetch_all(&mut *db)
+    .await?;
+    if containers.is_empty() {
+        owe(db, at, run.variant_count, 0).await?;
+        return insert_job(db, &brief, &run, None, send_container_id, now_ms).await;
+    }
+    owe(db, at, i64::try_from(containers.len()).unwrap_or(i64::MAX), 0).await?;
+    for (variant, id, made_by) in &containers {
+        let earlier = RunRow::get(db, at.0, *made_by).await?;
+        let body = regenerate_body(&earlier.request, &run.request);
+        insert_job(db, &brief, &run, Some((*variant, id, body)), send_container_id, now_ms).await?;
+    }
+    Ok(())
+}
+
+async fn insert_job(
+    db: &mut SqliteConnection,
+    brief: &BriefRow,
+    run: &RunRow,
+    container: Option<(i64, &str, String)>,
+    send_container_id: bool,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let number = u32::try_from(run.run).unwrap_or(u32::MAX);
+    let key_text = keys::key_text(&brief.identity(), number, container.as_ref().map(|(_, id, _)| *id));
+    let alias = (container.is_none() && send_container_id).then(|| keys::container_id(&key_text));
+    let (kind, variant, id, body) = match container {
+        None => ("generate", None, None, body(&run.request, alias)),
+        Some((variant, id, body)) => ("regenerate", Some(variant), Some(id.to_owned()), body),
+    };
+    let job = next_id(db, Table::Job).await?;
+    sqlx::query(
+        "INSERT INTO job (id, brief, run, kind, container, variant, input, project_id, batch_id, priority, \
+         idempotency_key, alias, body, state, due_at, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'ready', $14, $15)",
+    )
+    .bind(job)
+    .bind(brief.id)
+    .bind(run.run)
+    .bind(kind)
+    .bind(id)
+    .bind(variant)
+    .bind(&brief.input)
+    .bind(&brief.project_id)
+    .bind(&brief.batch_id)
+    .bind(run.priority)
+    .bind(keys::idempotency_key(&key_text).to_string())
+    .bind(alias.map(|alias| alias.to_string()))
+    .bind(body)
+    .bind(run.not_before.unwrap_or(now_ms))
+    .bind(run.expires_at)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Why a rerun with this content cannot be done; `None`: it can.
+async fn refuse_rerun(
+    db: &mut SqliteConnection,
+    brief: &Brief,
+    current: &RunRow,
+) -> Result<Option<String>, LedgerError> {
+    let containers: i64 = sqlx::query_scalar("SELECT count(*) FROM container WHERE brief = $1 AND id <> ''")
+        .bind(current.brief)
+        .fetch_one(&mut *db)
+        .await?;
+    if containers == 0 {
+        return Ok(None);
+    }
+    let takable: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM container WHERE brief = $1 AND id <> '' AND status <> 'completed'",
+    )
+    .bind(current.brief)
+    .fetch_one(db)
+    .await?;
+    if takable == 0 {
+        return Ok(Some(
+            "every container that exists is completed: there is nothing to run again".to_owned(),
+        ));
+    }
+    if !brief.violations.is_empty() {
+        return Ok(Some(format!("run {} is invalid: {}", brief.run, violations(brief))));
+    }
+    if !only_brief_differs(&current.request, &brief.request) {
+        return Ok(Some(other_than_brief(current, brief)));
+    }
+    Ok(None)
+}
+
+fn other_than_brief(current: &RunRow, brief: &Brief) -> String {
+    let paths = differing_paths(&current.request, &brief.request, PATHS_SHOWN).join(", ");
+    format!("containers exist, so only `brief` may differ in a rerun; differs in {paths}")
+}
+
+fn violations(brief: &Brief) -> String {
+    let shown: Vec<String> = brief
+        .violations
+        .iter()
+        .take(PATHS_SHOWN)
+        .map(|violation| format!("{}: {}", violation.path, violation.problem))
+        .collect();
+    shown.join("; ")
+}
+
+pub(super) const fn has_ended(state: BriefState) -> bool {
+    match state {
+        BriefState::Completed | BriefState::Partial | BriefState::Failed | BriefState::Canceled => true,
+        BriefState::Scheduled
+        | BriefState::Waiting
+        | BriefState::Held
+        | BriefState::Submitting
+        | BriefState::Running
+        | BriefState::Parked => false,
+    }
+}
+
+async fn take_over(db: &mut SqliteConnection, brief: i64, input: &Input) -> Result<(), LedgerError> {
+    for statement in [
+        "UPDATE brief SET input = $2 WHERE id = $1",
+        "UPDATE job SET input = $2 WHERE brief = $1",
+        "UPDATE outbox SET input = $2 WHERE brief = $1",
+    ] {
+        sqlx::query(statement).bind(brief).bind(input.word()).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// A POST in flight counts as unknown.
+fn in_flight(known: &BriefRow) -> Result<bool, LedgerError> {
+    Ok(match known.state()? {
+        BriefState::Submitting | BriefState::Running | BriefState::Parked => true,
+        BriefState::Scheduled
+        | BriefState::Waiting
+        | BriefState::Held
+        | BriefState::Completed
+        | BriefState::Partial
+        | BriefState::Failed
+        | BriefState::Canceled => false,
+    })
+}

@@ -1,0 +1,98 @@
+//! Everything that can go wrong with the ledger, each as one line for people.
+
+use std::path::PathBuf;
+
+/// Why the ledger cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The folder does not exist.
+    #[error("the ledger's folder {0} does not exist: create it, or set ledger.url")]
+    NoFolder(PathBuf),
+    /// A command that only reads found nothing.
+    #[error("no ledger at {0}: nothing was recorded yet, or ledger.url (--ledger) names another file")]
+    Missing(PathBuf),
+    /// Another process holds the worker lock.
+    #[error("another worker is at the ledger {path} (lock {lock}): stop it first, or use another --ledger")]
+    Locked {
+        /// The ledger.
+        path: PathBuf,
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// The file cannot be used.
+    #[error("cannot open the ledger {path}: {source}")]
+    Open {
+        /// The ledger.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// `SQLite`'s locks do not hold on network filesystems.
+    #[error(
+        "the ledger {path} is on a network filesystem ({kind}), where SQLite's locks do not hold: use a local disk"
+    )]
+    NetworkFilesystem {
+        /// The ledger.
+        path: PathBuf,
+        /// Which one.
+        kind: &'static str,
+    },
+    /// A later version wrote it.
+    #[error("the ledger {0} was written by a newer briefd: use that version or a later one")]
+    Newer(PathBuf),
+    /// The schema could not be brought up to date.
+    #[error("cannot bring the ledger {path} up to date: {source}")]
+    Migrate {
+        /// The ledger.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::migrate::MigrateError,
+    },
+    /// It belongs to another API.
+    #[error(
+        "the ledger belongs to {bound}, but layers.base_url is {asked}: use another --ledger, its keys would not guard there"
+    )]
+    OtherOrigin {
+        /// The origin in the ledger.
+        bound: String,
+        /// The origin in the settings.
+        asked: String,
+    },
+    /// `SQLite` said no.
+    #[error("the ledger failed: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// A row does not hold what it must.
+    #[error("the ledger holds something that cannot be: {0}")]
+    Corrupt(String),
+    /// A guarded transition changed no row: somebody else was first. Nothing was written.
+    #[error("{0}")]
+    Conflict(String),
+    /// The writer has ended (after a failure that was reported, or at the end of the process).
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+impl LedgerError {
+    /// Whether the same write may succeed later (a full disk, a busy file), so that it is worth asking again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Sql(error) => !matches!(error, sqlx::Error::RowNotFound | sqlx::Error::ColumnNotFound(_)),
+            Self::NoFolder(_)
+            | Self::Missing(_)
+            | Self::Locked { .. }
+            | Self::Open { .. }
+            | Self::NetworkFilesystem { .. }
+            | Self::Newer(_)
+            | Self::Migrate { .. }
+            | Self::OtherOrigin { .. }
+            | Self::Corrupt(_)
+            | Self::Conflict(_)
+            | Self::Closed => false,
+        }
+    }
+
+    /// Whether the ledger itself is the trouble, and not what was to be written.
+    pub fn is_of_the_ledger(&self) -> bool {
+        self.may_pass() || matches!(self, Self::Closed)
+    }
+}

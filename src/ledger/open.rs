@@ -1,0 +1,363 @@
+//! Opening the ledger: checks, worker lock, pragmas, migrations, binding to one API.
+
+use std::fs::{File, OpenOptions as FileOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _};
+use uuid::Uuid;
+
+use super::rows::Input;
+use super::writer::{Write, Writer};
+use super::{LedgerError, Wake};
+use crate::clock::Clock;
+use crate::telemetry::Metrics;
+
+/// How long a write waits for another process's short transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Readers at once.
+const READERS: u32 = 4;
+
+/// What the worker brings to its ledger.
+pub struct OpenOptions {
+    /// Time; its floor is raised to the newest time in the ledger.
+    pub clock: Clock,
+    /// Where commits are measured.
+    pub metrics: Metrics,
+    /// The API this ledger belongs to, `https://api.layers.com`.
+    pub origin: String,
+    /// Whose briefs this worker works on.
+    pub input: Input,
+    /// Called after each commit and every second while idle: the sign of life.
+    pub beat: Box<dyn Fn() + Send>,
+}
+
+/// The worker's ledger. Cheap to clone. The lock is held until the last clone is gone, or the process dies.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    reader: Reader,
+    writer: Writer,
+    wake: Wake,
+    boot: Arc<str>,
+    input: Input,
+    unclean: bool,
+    _lock: Arc<File>,
+}
+
+impl Ledger {
+    /// Opens (and on first use makes) the ledger at `path`, takes the worker lock, brings the schema up to date, binds
+    /// it to the API's origin, and takes back what a dead process had claimed.
+    pub async fn open(path: &Path, options: OpenOptions) -> Result<Self, LedgerError> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            Some(_) | None => PathBuf::from("."),
+        };
+        if !folder.is_dir() {
+            return Err(LedgerError::NoFolder(folder));
+        }
+        refuse_network_filesystem(path, &folder)?;
+        let lock = lock(path)?;
+        create_private(path)?;
+        let connect = connect_options(path);
+        let mut connection = connect.connect().await?;
+        migrate(path, &mut connection).await?;
+        bind_origin(&mut connection, &options.origin).await?;
+        let newest_ms = newest_time(&mut connection).await?;
+        options.clock.raise_floor(newest_ms);
+        let boot = Uuid::new_v4().to_string();
+        let unclean = start_boot(&mut connection, &boot).await?;
+        let reader = Reader::connect(path).await?;
+        let writer = Writer::start(connection, connect, options.metrics, options.beat);
+        let ledger = Self {
+            reader,
+            writer,
+            wake: Wake::default(),
+            boot: boot.into(),
+            input: options.input,
+            unclean,
+            _lock: Arc::new(lock),
+        };
+        ledger.release_dead_claims(options.clock.now_ms()).await?;
+        Ok(ledger)
+    }
+
+    /// Commits one write, together with whatever else waits.
+    pub async fn write<W: Write>(&self, write: W) -> Result<W::Out, LedgerError> {
+        self.writer.write(write).await
+    }
+
+    /// The read side.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The stages' bells.
+    pub fn wake(&self) -> &Wake {
+        &self.wake
+    }
+
+    /// This process, as claims name it.
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Whose briefs this worker works on.
+    pub fn input(&self) -> &Input {
+        &self.input
+    }
+
+    /// The process before this one did not stop in order.
+    pub fn was_unclean(&self) -> bool {
+        self.unclean
+    }
+
+    /// Notes that this process stops in order.
+    pub async fn stop_cleanly(&self) -> Result<(), LedgerError> {
+        self.write(StopCleanly).await
+    }
+}
+
+/// Binds the ledger to an organization at first use.
+#[derive(Clone, Debug)]
+pub struct BindOrganization(pub String);
+
+impl Write for BindOrganization {
+    /// The organization it is bound to.
+    type Out = String;
+
+    fn apply<'a>(
+        &'a self,
+        db: &'a mut SqliteConnection,
+    ) -> futures::future::BoxFuture<'a, Result<String, LedgerError>> {
+        Box::pin(async move {
+            let bound: Option<String> =
+                sqlx::query_scalar("SELECT value FROM meta WHERE name = 'organization'")
+                    .fetch_optional(&mut *db)
+                    .await?;
+            match bound {
+                Some(bound) => Ok(bound),
+                None => set_meta(db, "organization", &self.0).await.map(|()| self.0.clone()),
+            }
+        })
+    }
+}
+
+/// Free bytes on the disk of the ledger at `path`.
+pub fn free_bytes(path: &Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+struct StopCleanly;
+
+impl Write for StopCleanly {
+    type Out = ();
+
+    fn apply<'a>(
+        &'a self,
+        db: &'a mut SqliteConnection,
+    ) -> futures::future::BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(async move { set_meta(db, "stopped_cleanly", "yes").await })
+    }
+}
+
+/// Reads beside the worker. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub(super) pool: SqlitePool,
+    path: Arc<Path>,
+}
+
+impl Reader {
+    /// Opens an existing ledger for reading only.
+    pub async fn open(path: &Path) -> Result<Self, LedgerError> {
+        if !path.exists() {
+            return Err(LedgerError::Missing(path.to_owned()));
+        }
+        let reader = Self::connect(path).await?;
+        let newest: Option<i64> =
+            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&reader.pool).await?;
+        let known = MIGRATOR.iter().map(|migration| migration.version).max();
+        if newest > known {
+            return Err(LedgerError::Newer(path.to_owned()));
+        }
+        Ok(reader)
+    }
+
+    async fn connect(path: &Path) -> Result<Self, LedgerError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
+        Ok(Self { pool, path: path.into() })
+    }
+
+    /// Whether a worker is at this ledger right now.
+    pub fn has_worker(&self) -> bool {
+        matches!(lock(&self.path), Err(LedgerError::Locked { .. }))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A value of `meta`.
+    pub async fn meta(&self, name: &str) -> Result<Option<String>, LedgerError> {
+        Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await?)
+    }
+}
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("src/ledger/migrations");
+
+fn connect_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        // Before WAL: changing the mode needs the lock too.
+        .busy_timeout(BUSY_TIMEOUT)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An acknowledged message must survive a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .statement_cache_capacity(200)
+        // They hold bodies.
+        .disable_statement_logging()
+}
+
+/// The ledger holds briefs of customers: only the owner may read it. `-wal` and `-shm` get the same mode from `SQLite`.
+fn create_private(path: &Path) -> Result<(), LedgerError> {
+    FileOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|source| LedgerError::Open { path: path.to_owned(), source })
+}
+
+/// Takes the worker lock: an OS lock on a file of its own, which death frees.
+fn lock(path: &Path) -> Result<File, LedgerError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock_path = PathBuf::from(name);
+    let file = FileOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(|source| LedgerError::Open { path: lock_path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::Locked { path: path.to_owned(), lock: lock_path }),
+        Err(TryLockError::Error(source)) => Err(LedgerError::Open { path: lock_path, source }),
+    }
+}
+
+fn refuse_network_filesystem(path: &Path, folder: &Path) -> Result<(), LedgerError> {
+    let stat = rustix::fs::statfs(folder).map_err(|error| LedgerError::Open {
+        path: path.to_owned(),
+        source: std::io::Error::from_raw_os_error(error.raw_os_error()),
+    })?;
+    match network_filesystem(stat.f_type) {
+        Some(kind) => Err(LedgerError::NetworkFilesystem { path: path.to_owned(), kind }),
+        None => Ok(()),
+    }
+}
+
+/// The name of a network filesystem by its magic number (statfs(2)).
+fn network_filesystem(magic: i64) -> Option<&'static str> {
+    match magic & 0xffff_ffff {
+        0x6969 => Some("NFS"),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
+        0x5346_414f => Some("AFS"),
+        0x00c3_6400 => Some("Ceph"),
+        0x0bd0_0bd0 => Some("Lustre"),
+        0x4750_4653 => Some("GPFS"),
+        0x7461_636f => Some("OCFS2"),
+        _ => None,
+    }
+}
+
+async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), LedgerError> {
+    match MIGRATOR.run(&mut *connection).await {
+        Ok(()) => Ok(()),
+        Err(
+            sqlx::migrate::MigrateError::VersionMissing(_) | sqlx::migrate::MigrateError::VersionTooNew(..),
+        ) => Err(LedgerError::Newer(path.to_owned())),
+        Err(source) => Err(LedgerError::Migrate { path: path.to_owned(), source }),
+    }
+}
+
+async fn bind_origin(connection: &mut SqliteConnection, origin: &str) -> Result<(), LedgerError> {
+    let bound: Option<String> = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'origin'")
+        .fetch_optional(&mut *connection)
+        .await?;
+    match bound {
+        None => set_meta(connection, "origin", origin).await,
+        Some(bound) if bound == origin => Ok(()),
+        Some(bound) => Err(LedgerError::OtherOrigin { bound, asked: origin.to_owned() }),
+    }
+}
+
+/// Writes this boot into the ledger; tells whether the one before did not stop in order.
+async fn start_boot(connection: &mut SqliteConnection, boot: &str) -> Result<bool, LedgerError> {
+    let mut transaction = connection.begin().await?;
+    let stopped: Option<String> = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'stopped_cleanly'")
+        .fetch_optional(&mut *transaction)
+        .await?;
+    set_meta(&mut transaction, "boot", boot).await?;
+    set_meta(&mut transaction, "stopped_cleanly", "no").await?;
+    transaction.commit().await?;
+    Ok(stopped.as_deref() == Some("no"))
+}
+
+/// The newest time stored, in milliseconds; the ledger's clock never goes back behind it.
+async fn newest_time(connection: &mut SqliteConnection) -> Result<i64, LedgerError> {
+    let newest: Option<i64> =
+        sqlx::query_scalar("SELECT max(at) FROM (SELECT at FROM history ORDER BY id DESC LIMIT 1)")
+            .fetch_one(connection)
+            .await?;
+    Ok(newest.unwrap_or(0))
+}
+
+/// Sets a value of `meta`.
+pub(super) async fn set_meta(
+    connection: &mut SqliteConnection,
+    name: &str,
+    value: &str,
+) -> Result<(), LedgerError> {
+    sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(name)
+        .bind(value)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_filesystem_is_known_by_its_number() {
+        assert_eq!(network_filesystem(0x6969), Some("NFS"));
+        assert_eq!(network_filesystem(-11_317_950), Some("SMB")); // 0xff534d42 as a signed word
+        assert_eq!(network_filesystem(0xef53), None); // ext4
+    }
+}

@@ -1,0 +1,35 @@
+//! Failures that briefd itself decides, as records name them.
+
+use serde_json::{Value, json};
+
+use crate::record::{RecordError, Source};
+
+/// Why briefd, and not the API, ended something.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum OurFailure {
+    /// The message breaks the contract: all violations, and the first of them in one line.
+    InvalidBrief(Value, String),
+    /// `expiresAt` has passed and no POST had left.
+    Expired,
+    /// The API made fewer containers than were promised, or lost one.
+    ContainerMissing,
+}
+
+impl OurFailure {
+    pub(super) fn error(&self) -> RecordError {
+        let (code, message, details): (_, String, _) = match self {
+            Self::InvalidBrief(violations, line) => {
+                ("INVALID_BRIEF", line.clone(), Some(json!({ "violations": violations })))
+            }
+            Self::Expired => {
+                ("EXPIRED", "its expiresAt passed before it was its turn; nothing was bought".into(), None)
+            }
+            Self::ContainerMissing => {
+                ("CONTAINER_MISSING", "the job ended at the API without this container".into(), None)
+            }
+        };
+        let mut error = RecordError::new(Source::Briefd, code, message);
+        error.details = details;
+        error
+    }
+}

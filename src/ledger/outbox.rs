@@ -1,0 +1,491 @@
+//! The outbox: records and dead letters that shall leave, in the order they were made, kept after they left so that
+//! the same record can be sent again with the same bytes (P4).
+
+use futures::future::BoxFuture;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnection;
+
+use super::decide::{give_jobs, make_current};
+use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe, time};
+use super::writer::Write;
+use super::{Ledger, LedgerError};
+use crate::brief::{enqueueable, keys};
+use crate::flow::{Channel, Outgoing, Properties, SendOutcome};
+use crate::job::BriefState;
+use crate::record::{Record, RecordError, RecordType};
+
+/// Longest text of a dead letter's reason that is kept.
+const DETAIL_BYTES: usize = 1_000;
+/// A message that closed its channel this often while alone is parked.
+const ALONE_LIMIT: i64 = 2;
+
+/// A message that is set aside, with why.
+#[derive(Debug)]
+pub(super) struct DeadLetter<'a> {
+    pub reason: &'static str,
+    pub detail: String,
+    pub body: &'a [u8],
+    pub properties: &'a Properties,
+    pub position: u64,
+}
+
+/// Stores a dead letter; it leaves like a record does.
+pub(super) async fn insert_dead_letter(
+    db: &mut SqliteConnection,
+    input: &Input,
+    letter: &DeadLetter<'_>,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let id = next_id(db, Table::Outbox).await?;
+    let message_id = format!("dead-{id}");
+    let mut properties = letter.properties.clone();
+    let mut header = |name: &str, value: Value| {
+        properties.headers.insert(name.to_owned(), value);
+    };
+    let cut = letter.detail.floor_char_boundary(DETAIL_BYTES);
+    header("x-briefd-id", json!(message_id));
+    header("x-briefd-reason", json!(letter.reason));
+    header("x-briefd-detail", json!(letter.detail[..cut]));
+    header("x-briefd-at", json!(time(now_ms).to_string()));
+    header("x-briefd-position", json!(letter.position));
+    let row = NewRow {
+        channel: "dead_letter",
+        input: &input.word(),
+        message_id: &message_id,
+        kind: letter.reason,
+        routing_key: "",
+        body: letter.body,
+        properties: &properties,
+        of: None,
+        ended_ms: None,
+    };
+    row.insert(db, id, now_ms).await
+}
+
+struct NewRow<'a> {
+    channel: &'static str,
+    input: &'a str,
+    message_id: &'a str,
+    kind: &'a str,
+    routing_key: &'a str,
+    body: &'a [u8],
+    properties: &'a Properties,
+    of: Option<(i64, i64, Option<i64>)>,
+    ended_ms: Option<i64>,
+}
+
+impl NewRow<'_> {
+    async fn insert(&self, db: &mut SqliteConnection, id: i64, now_ms: i64) -> Result<(), LedgerError> {
+        let properties = serde_json::to_string(self.properties)
+            .map_err(|error| LedgerError::Corrupt(format!("properties of {}: {error}", self.message_id)))?;
+        sqlx::query(
+            "INSERT INTO outbox (id, channel, input, message_id, kind, routing_key, body, properties, brief, run, variant, \
+             ended_at, state, due_at, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13, $13)",
+        )
+        .bind(id)
+        .bind(self.channel)
+        .bind(self.input)
+        .bind(self.message_id)
+        .bind(self.kind)
+        .bind(self.routing_key)
+        .bind(self.body)
+        .bind(properties)
+        .bind(self.of.map(|(brief, _, _)| brief))
+        .bind(self.of.map(|(_, run, _)| run))
+        .bind(self.of.and_then(|(_, _, variant)| variant))
+        .bind(self.ended_ms)
+        .bind(now_ms)
+        .execute(db)
+        .await?;
+        Ok(())
+    }
+}
+
+/// What a record says about its container.
+#[derive(Clone, Debug)]
+pub(super) struct ContainerPart<'a> {
+    pub kind: RecordType,
+    pub variant: i64,
+    pub variant_count: i64,
+    /// The container whose id the job's key text ends with, for a regenerate.
+    pub regenerated: Option<&'a str>,
+    /// Empty: the API never named it.
+    pub container_id: &'a str,
+    pub job_id: Option<&'a str>,
+    pub format: Option<&'a str>,
+    pub record: Option<&'a str>,
+    pub error: Option<&'a RecordError>,
+    pub credits_estimate: Option<u64>,
+    pub ended_ms: i64,
+}
+
+/// Stores the record of one container; the run has made one more.
+pub(super) async fn insert_container_record(
+    db: &mut SqliteConnection,
+    brief: &BriefRow,
+    run: &RunRow,
+    part: &ContainerPart<'_>,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let mut record = base_record(brief, run, part.kind)?;
+    if let Some(container) = part.regenerated {
+        record.key_text = keys::key_text(&record.identity, record.run, Some(container));
+    }
+    record.variant = u8::try_from(part.variant).ok();
+    record.variant_count = u8::try_from(part.variant_count).unwrap_or(u8::MAX);
+    record.job_id = part.job_id.map(ToOwned::to_owned);
+    record.container_id = Some(part.container_id.to_owned()).filter(|id| !id.is_empty());
+    record.format = part.format.map(ToOwned::to_owned).or_else(|| run.format.clone());
+    record.container = part.record.map(raw).transpose()?;
+    record.error = part.error.cloned();
+    record.credits_estimate = part.credits_estimate;
+    record.finished_at = time(part.ended_ms);
+    insert_record(db, brief, run, (&record, Some(part.variant), part.ended_ms), now_ms).await?;
+    owe(db, (run.brief, run.run), 0, 1).await
+}
+
+/// Ends a run without any container: one record for all of it.
+pub(super) async fn insert_brief_failed(
+    db: &mut SqliteConnection,
+    at: (i64, i64),
+    error: &RecordError,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let brief = BriefRow::by_id(db, at.0).await?;
+    let run = RunRow::get(db, at.0, at.1).await?;
+    let mut record = base_record(&brief, &run, RecordType::BriefFailed)?;
+    record.request = Some(raw(&enqueueable(&brief.identity(), &run.request))?);
+    record.error = Some(error.clone());
+    record.finished_at = time(now_ms);
+    owe(db, at, 1 - run.owed, 0).await?;
+    insert_record(db, &brief, &run, (&record, None, now_ms), now_ms).await?;
+    owe(db, at, 0, 1).await?;
+    let state = if error.code == "CANCELED" { BriefState::Canceled } else { BriefState::Failed };
+    end_run(db, at, state, now_ms).await
+}
+
+/// Ends the current run in `state`, and starts the next one if it was asked for meanwhile and this one failed.
+pub(super) async fn end_run(
+    db: &mut SqliteConnection,
+    at: (i64, i64),
+    state: BriefState,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    super::rows::move_brief(db, at, state, now_ms).await?;
+    sqlx::query("UPDATE run SET finished_at = $3 WHERE brief = $1 AND run = $2")
+        .bind(at.0)
+        .bind(at.1)
+        .bind(now_ms)
+        .execute(&mut *db)
+        .await?;
+    note(db, at, now_ms, "ended", &detail("state", state.word())).await?;
+    let next = (at.0, at.1 + 1);
+    let Some(remembered) = RunRow::find(db, next.0, next.1).await?.filter(|run| run.state == "remembered")
+    else {
+        return Ok(());
+    };
+    if state == BriefState::Completed {
+        sqlx::query("DELETE FROM run WHERE brief = $1 AND run = $2")
+            .bind(next.0)
+            .bind(next.1)
+            .execute(&mut *db)
+            .await?;
+        return note(db, at, now_ms, "rerun not needed", &detail("run", next.1)).await;
+    }
+    let brief = BriefRow::by_id(db, at.0).await?;
+    make_current(db, (remembered.brief, remembered.run), &brief.input, now_ms).await?;
+    // The alias of a run that starts later follows the setting under which the first run was made.
+    let with_alias: Option<i64> =
+        sqlx::query_scalar("SELECT id FROM job WHERE brief = $1 AND alias IS NOT NULL LIMIT 1")
+            .bind(at.0)
+            .fetch_optional(&mut *db)
+            .await?;
+    give_jobs(db, next, with_alias.is_some(), now_ms).await
+}
+
+fn base_record(brief: &BriefRow, run: &RunRow, kind: RecordType) -> Result<Record, LedgerError> {
+    let identity = brief.identity();
+    let number = u32::try_from(run.run).unwrap_or(u32::MAX);
+    Ok(Record {
+        kind,
+        key_text: keys::key_text(&identity, number, None),
+        identity,
+        run: number,
+        variant: None,
+        variant_count: u8::try_from(run.variant_count).unwrap_or(u8::MAX),
+        job_id: None,
+        container_id: None,
+        format: run.format.clone(),
+        container: None,
+        error: None,
+        request: None,
+        metadata: run.metadata.as_deref().map(raw).transpose()?,
+        credits_estimate: None,
+        enqueued_at: run.enqueued_at.map(time),
+        received_at: time(run.received_at),
+        submitted_at: run.submitted_at.map(time),
+        finished_at: time(run.received_at),
+    })
+}
+
+async fn insert_record(
+    db: &mut SqliteConnection,
+    brief: &BriefRow,
+    run: &RunRow,
+    (record, variant, ended_ms): (&Record, Option<i64>, i64),
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let headers = [("traceparent", &run.traceparent), ("tracestate", &run.tracestate)];
+    let received = Properties {
+        correlation_id: run.correlation_id.clone(),
+        headers: headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?))))
+            .collect(),
+        ..Properties::default()
+    };
+    let properties = record.properties(&received);
+    let id = next_id(db, Table::Outbox).await?;
+    let row = NewRow {
+        channel: "record",
+        input: &brief.input,
+        message_id: &record.id().to_string(),
+        kind: record.kind.word(),
+        routing_key: &record.routing_key(),
+        body: &record.to_bytes(),
+        properties: &properties,
+        of: Some((run.brief, run.run, variant)),
+        ended_ms: Some(ended_ms),
+    };
+    row.insert(db, id, now_ms).await?;
+    let said = json!({ "type": record.kind.word(), "variant": variant, "messageId": row.message_id });
+    note(db, (run.brief, run.run), now_ms, "record", &said).await
+}
+
+fn raw(text: &str) -> Result<Box<RawValue>, LedgerError> {
+    RawValue::from_string(text.to_owned())
+        .map_err(|error| LedgerError::Corrupt(format!("stored JSON: {error}")))
+}
+
+/// Sends a brief's latest records again, unchanged: that of each container, or the one of the brief.
+pub(super) async fn publish_again(
+    db: &mut SqliteConnection,
+    brief: i64,
+    input: &Input,
+    now_ms: i64,
+) -> Result<u64, LedgerError> {
+    let run: i64 =
+        sqlx::query_scalar("SELECT run FROM brief WHERE id = $1").bind(brief).fetch_one(&mut *db).await?;
+    let whole: Option<i64> =
+        sqlx::query_scalar("SELECT id FROM outbox WHERE brief = $1 AND run = $2 AND kind = 'brief.failed'")
+            .bind(brief)
+            .bind(run)
+            .fetch_optional(&mut *db)
+            .await?;
+    let query = match whole {
+        Some(_) => {
+            "UPDATE outbox SET state = 'pending', due_at = $2, input = $3, attempts = 0, alone = 0 \
+             WHERE brief = $1 AND kind = 'brief.failed' AND run = (SELECT run FROM brief WHERE id = $1)"
+        }
+        None => {
+            "UPDATE outbox SET state = 'pending', due_at = $2, input = $3, attempts = 0, alone = 0 \
+             WHERE id IN (SELECT max(id) FROM outbox WHERE brief = $1 AND variant IS NOT NULL GROUP BY variant)"
+        }
+    };
+    let changed =
+        sqlx::query(query).bind(brief).bind(now_ms).bind(input.word()).execute(db).await?.rows_affected();
+    Ok(changed)
+}
+
+/// One row that shall leave now.
+#[derive(Clone, Debug)]
+pub struct PendingRow {
+    /// What to send.
+    pub message: Outgoing,
+    /// The record's type, or the dead letter's reason.
+    pub kind: String,
+    /// Times it was tried in vain.
+    pub attempts: u32,
+    /// It closed a channel while alone: send it alone again.
+    pub suspect: bool,
+    /// When it ended at the API, and whether it was never confirmed before: for the detection lag.
+    pub first_ended_ms: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct OutboxRow {
+    id: i64,
+    channel: String,
+    message_id: String,
+    kind: String,
+    routing_key: String,
+    body: Vec<u8>,
+    properties: String,
+    attempts: i64,
+    alone: i64,
+    sends: i64,
+    ended_at: Option<i64>,
+}
+
+impl Ledger {
+    /// Up to `limit` rows that are due, in the order they were made.
+    pub async fn pending(&self, limit: u32, now_ms: i64) -> Result<Vec<PendingRow>, LedgerError> {
+        let rows: Vec<OutboxRow> = sqlx::query_as(
+            "SELECT id, channel, message_id, kind, routing_key, body, properties, attempts, alone, sends, ended_at \
+             FROM outbox WHERE state = 'pending' AND input = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3",
+        )
+        .bind(self.input().word())
+        .bind(now_ms)
+        .bind(limit)
+        .fetch_all(&self.reader().pool)
+        .await?;
+        rows.into_iter().map(OutboxRow::pending).collect()
+    }
+}
+
+impl OutboxRow {
+    fn pending(self) -> Result<PendingRow, LedgerError> {
+        let channel = match self.channel.as_str() {
+            "record" => Channel::Record,
+            "dead_letter" => Channel::DeadLetter,
+            other => return Err(LedgerError::Corrupt(format!("outbox row {} is a '{other}'", self.id))),
+        };
+        let properties = serde_json::from_str(&self.properties).map_err(|error| {
+            LedgerError::Corrupt(format!("properties of outbox row {}: {error}", self.id))
+        })?;
+        Ok(PendingRow {
+            message: Outgoing {
+                row: self.id,
+                channel,
+                routing_key: self.routing_key,
+                message_id: self.message_id,
+                body: self.body,
+                properties,
+            },
+            kind: self.kind,
+            attempts: u32::try_from(self.attempts).unwrap_or(u32::MAX),
+            suspect: self.alone > 0,
+            first_ended_ms: self.ended_at.filter(|_| self.sends == 0),
+        })
+    }
+}
+
+/// What became of one row.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The row.
+    pub row: i64,
+    /// What the sink said.
+    pub outcome: SendOutcome,
+    /// When to try again, milliseconds since 1970.
+    pub retry_ms: i64,
+    /// No queue is bound, and this type may be dropped then.
+    pub drop_unroutable: bool,
+    /// It was the only message of its batch.
+    pub was_alone: bool,
+}
+
+/// Notes what became of a batch. Only a real confirmation of that very message marks it sent.
+#[derive(Debug)]
+pub struct MarkSent {
+    /// One for each message of the batch.
+    pub sent: Vec<Sent>,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl Write for MarkSent {
+    /// How many were parked.
+    type Out = usize;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<usize, LedgerError>> {
+        Box::pin(async move {
+            let mut parked = 0;
+            for sent in &self.sent {
+                parked += usize::from(self.mark(db, sent).await?);
+            }
+            Ok(parked)
+        })
+    }
+
+    fn rows(&self) -> usize {
+        self.sent.len()
+    }
+}
+
+impl MarkSent {
+    /// Notes one outcome; `true`: the row is parked.
+    async fn mark(&self, db: &mut SqliteConnection, sent: &Sent) -> Result<bool, LedgerError> {
+        match sent.outcome {
+            SendOutcome::Sent => {
+                sqlx::query(
+                    "UPDATE outbox SET state = 'sent', sent_at = $2, sends = sends + 1, attempts = 0, \
+                     body = CASE channel WHEN 'dead_letter' THEN x'' ELSE body END WHERE id = $1 AND state = 'pending'",
+                )
+                .bind(sent.row)
+                .bind(self.now_ms)
+                .execute(db)
+                .await?;
+                Ok(false)
+            }
+            SendOutcome::Unroutable if sent.drop_unroutable => {
+                sqlx::query("UPDATE outbox SET state = 'dropped' WHERE id = $1 AND state = 'pending'")
+                    .bind(sent.row)
+                    .execute(db)
+                    .await?;
+                Ok(false)
+            }
+            SendOutcome::Unroutable => self.delay_routing_key(db, sent).await,
+            SendOutcome::Refused => self.delay(db, sent, false).await,
+            SendOutcome::Unknown { channel_closed } => {
+                self.delay(db, sent, channel_closed && sent.was_alone).await
+            }
+            SendOutcome::Impossible => self.park(db, sent.row).await,
+        }
+    }
+
+    async fn delay(
+        &self,
+        db: &mut SqliteConnection,
+        sent: &Sent,
+        suspect: bool,
+    ) -> Result<bool, LedgerError> {
+        let alone: Option<i64> = sqlx::query_scalar(
+            "UPDATE outbox SET due_at = $2, attempts = attempts + 1, alone = alone + $3 \
+             WHERE id = $1 AND state = 'pending' RETURNING alone",
+        )
+        .bind(sent.row)
+        .bind(sent.retry_ms)
+        .bind(i64::from(suspect))
+        .fetch_optional(&mut *db)
+        .await?;
+        if alone.is_some_and(|times| times >= ALONE_LIMIT) {
+            return self.park(db, sent.row).await;
+        }
+        Ok(false)
+    }
+
+    /// Nobody is bound for this routing key: everything that goes there waits, not only this row.
+    async fn delay_routing_key(&self, db: &mut SqliteConnection, sent: &Sent) -> Result<bool, LedgerError> {
+        sqlx::query(
+            "UPDATE outbox SET due_at = $2, attempts = attempts + CASE WHEN id = $1 THEN 1 ELSE 0 END \
+             WHERE state = 'pending' AND due_at < $2 AND routing_key = (SELECT routing_key FROM outbox WHERE id = $1) \
+             AND channel = (SELECT channel FROM outbox WHERE id = $1)",
+        )
+        .bind(sent.row)
+        .bind(sent.retry_ms)
+        .execute(db)
+        .await?;
+        Ok(false)
+    }
+
+    async fn park(&self, db: &mut SqliteConnection, row: i64) -> Result<bool, LedgerError> {
+        let changed = sqlx::query("UPDATE outbox SET state = 'parked' WHERE id = $1 AND state = 'pending'")
+            .bind(row)
+            .execute(db)
+            .await?;
+        Ok(changed.rows_affected() == 1)
+    }
+}

@@ -1,0 +1,143 @@
+//! Running totals (P8) and the tally of states.
+//!
+//! The writer keeps running totals in the very transactions that change what they count. [`Reader::imbalance`] counts
+//! the same things again from the rows; the difference must be 0.
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::{LedgerError, Reader};
+
+/// Adds `n` to a running total.
+pub(super) async fn bump(db: &mut SqliteConnection, name: &str, n: i64) -> Result<(), LedgerError> {
+    if n != 0 {
+        sqlx::query("INSERT INTO total (name, n) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET n = total.n + excluded.n")
+            .bind(name)
+            .bind(n)
+            .execute(db)
+            .await?;
+    }
+    Ok(())
+}
+
+/// How many briefs, jobs or outbox rows are in a state.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Tally {
+    /// `brief`, `job` or `outbox`.
+    pub what: String,
+    /// The state's word.
+    pub state: String,
+    /// For briefs: the project.
+    pub label: String,
+    /// How many.
+    pub n: i64,
+}
+
+/// What does not add up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imbalance {
+    /// One line for each sum that differs.
+    pub lines: Vec<String>,
+    /// The differences added up, without sign.
+    pub sum: i64,
+}
+
+impl Imbalance {
+    fn compare(&mut self, name: &str, left: i64, right: i64) {
+        if left != right {
+            self.lines.push(format!("{name}: {left} is not {right}"));
+            self.sum += (left - right).abs();
+        }
+    }
+}
+
+impl Reader {
+    /// The tally of states; its size depends on the number of projects only.
+    pub async fn tally(&self) -> Result<Vec<Tally>, LedgerError> {
+        Ok(sqlx::query_as("SELECT what, state, label, n FROM tally WHERE n <> 0")
+            .fetch_all(&self.pool)
+            .await?)
+    }
+
+    /// Briefs that have not ended.
+    pub async fn open_briefs(&self) -> Result<u64, LedgerError> {
+        let open: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(n), 0) FROM tally WHERE what = 'brief' \
+             AND state IN ('waiting', 'submitting', 'running', 'parked')",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(u64::try_from(open).unwrap_or(0))
+    }
+
+    /// Counts everything again from the rows and compares it with the running totals, in one snapshot.
+    pub async fn imbalance(&self) -> Result<Imbalance, LedgerError> {
+        let mut snapshot = self.pool.begin().await?;
+        let totals: Vec<(String, i64)> =
+            sqlx::query_as("SELECT name, n FROM total").fetch_all(&mut *snapshot).await?;
+        let total = |name: &str| totals.iter().find(|(known, _)| known == name).map_or(0, |(_, n)| *n);
+        let decided = Decided::count(&mut snapshot).await?;
+        let (owed, made): (i64, i64) =
+            sqlx::query_as("SELECT coalesce(sum(owed), 0), coalesce(sum(made), 0) FROM run")
+                .fetch_one(&mut *snapshot)
+                .await?;
+        let records: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM outbox WHERE channel = 'record' AND brief IS NOT NULL")
+                .fetch_one(&mut *snapshot)
+                .await?;
+        let ended_short: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM run WHERE owed <> made AND state IN ('completed', 'partial', 'failed', 'canceled', 'superseded')",
+        )
+        .fetch_one(&mut *snapshot)
+        .await?;
+
+        let mut found = Imbalance::default();
+        let sum = total("new") + total("duplicate") + total("rerun") + total("dead_lettered");
+        found.compare("decided and its parts", total("decided"), sum);
+        found.compare("decided and the deliveries stored", total("decided"), decided.all);
+        found.compare("new and the deliveries stored", total("new"), decided.new);
+        found.compare("new and the briefs stored", total("new"), decided.briefs);
+        found.compare("duplicate and the deliveries stored", total("duplicate"), decided.duplicate);
+        found.compare("rerun and the deliveries stored", total("rerun"), decided.rerun);
+        found.compare("dead-lettered and the deliveries stored", total("dead_lettered"), decided.dead);
+        found.compare(
+            "dead-lettered and the dead letters stored",
+            total("dead_lettered"),
+            decided.dead_letters,
+        );
+        found.compare("owed and its parts", total("owed"), total("made") + total("open"));
+        found.compare("owed and the runs stored", total("owed"), owed);
+        found.compare("made and the runs stored", total("made"), made);
+        found.compare("made and the records stored", total("made"), records);
+        found.compare("runs that ended without all their records", ended_short, 0);
+        Ok(found)
+    }
+}
+
+/// Deliveries counted from the rows.
+#[derive(sqlx::FromRow)]
+struct Decided {
+    all: i64,
+    new: i64,
+    duplicate: i64,
+    rerun: i64,
+    dead: i64,
+    briefs: i64,
+    dead_letters: i64,
+}
+
+impl Decided {
+    async fn count(db: &mut SqliteConnection) -> Result<Self, LedgerError> {
+        Ok(sqlx::query_as(
+            "SELECT count(*) AS \"all\", \
+             count(*) FILTER (WHERE result IN ('new', 'invalid')) AS new, \
+             count(*) FILTER (WHERE result IN ('duplicate', 'republished')) AS duplicate, \
+             count(*) FILTER (WHERE result IN ('rerun', 'replaced')) AS rerun, \
+             count(*) FILTER (WHERE result IN ('conflict', 'unreadable')) AS dead, \
+             (SELECT count(*) FROM brief) AS briefs, \
+             (SELECT count(*) FROM outbox WHERE channel = 'dead_letter') AS dead_letters \
+             FROM delivery",
+        )
+        .fetch_one(db)
+        .await?)
+    }
+}

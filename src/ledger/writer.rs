@@ -1,0 +1,207 @@
+//! The one writer: a task that owns the one write connection and commits in groups.
+//!
+//! Callers hand in a [`Write`] and wait for its commit; whatever waits together shares one transaction and one
+//! fsync. Each write runs in a savepoint of its own, so one that fails takes nobody with it. When the commit itself
+//! fails nothing is assumed: every write of the group is tried again in a transaction of its own on a fresh
+//! connection, and each caller hears its own result. Nothing here runs under `select!` or `timeout`: a caller that
+//! goes away loses the answer, never the write.
+
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::LedgerError;
+use crate::telemetry::Metrics;
+
+/// Writes that may wait; further callers wait for a place.
+const QUEUE: usize = 1_024;
+/// Writes that share one commit at most.
+const GROUP: usize = 256;
+
+/// One unit of work on the ledger. It may run more than once (after a failed commit), each time on a state in which
+/// it has not run, so it takes `&self`.
+pub trait Write: Send + 'static {
+    /// What the caller gets when it is committed.
+    type Out: Send + 'static;
+
+    /// Does the work inside the transaction.
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>>;
+
+    /// Rows it stands for, for the metric.
+    fn rows(&self) -> usize {
+        1
+    }
+}
+
+/// The way to the writer task. Cheap to clone; the task ends when the last one is gone.
+#[derive(Clone, Debug)]
+pub(super) struct Writer(mpsc::Sender<Box<dyn Job>>);
+
+impl Writer {
+    /// Starts the writer task on `connection`. `beat` is called after each commit, and every second while idle.
+    pub(super) fn start(
+        connection: SqliteConnection,
+        options: SqliteConnectOptions,
+        metrics: Metrics,
+        beat: Box<dyn Fn() + Send>,
+    ) -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        tokio::spawn(run(receiver, State { connection: Some(connection), options, metrics, beat }));
+        Self(sender)
+    }
+
+    /// Hands in `write` and waits until it is committed (or has failed).
+    pub(super) async fn write<W: Write>(&self, write: W) -> Result<W::Out, LedgerError> {
+        let (answer, waiting) = oneshot::channel();
+        let job = Envelope { write, result: None, answer: Some(answer) };
+        self.0.send(Box::new(job)).await.map_err(|_closed| LedgerError::Closed)?;
+        waiting.await.map_err(|_closed| LedgerError::Closed)?
+    }
+}
+
+/// A write with the type of its result forgotten, so that different ones can share a group.
+trait Job: Send {
+    fn run<'a>(&'a mut self, db: &'a mut SqliteConnection) -> BoxFuture<'a, bool>;
+    fn fail(&mut self, error: LedgerError);
+    fn answer(self: Box<Self>);
+    fn rows(&self) -> usize;
+}
+
+struct Envelope<W: Write> {
+    write: W,
+    result: Option<Result<W::Out, LedgerError>>,
+    answer: Option<oneshot::Sender<Result<W::Out, LedgerError>>>,
+}
+
+impl<W: Write> Job for Envelope<W> {
+    fn run<'a>(&'a mut self, db: &'a mut SqliteConnection) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let result = self.write.apply(db).await;
+            let done = result.is_ok();
+            self.result = Some(result);
+            done
+        })
+    }
+
+    fn fail(&mut self, error: LedgerError) {
+        self.result = Some(Err(error));
+    }
+
+    fn answer(self: Box<Self>) {
+        let Self { write, result, answer } = *self;
+        // First, so that a caller who shares it is its only owner when the answer is there.
+        drop(write);
+        if let (Some(answer), Some(result)) = (answer, result) {
+            // A caller that went away does not want the answer; the write stands.
+            drop(answer.send(result));
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.write.rows()
+    }
+}
+
+struct State {
+    /// `None` after a commit that failed: opened again before the next write.
+    connection: Option<SqliteConnection>,
+    options: SqliteConnectOptions,
+    metrics: Metrics,
+    beat: Box<dyn Fn() + Send>,
+}
+
+async fn run(mut queue: mpsc::Receiver<Box<dyn Job>>, mut state: State) {
+    let mut group: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
+    loop {
+        // `recv_many` is cancel-safe: nothing is lost when the idle timer wins.
+        match tokio::time::timeout(Duration::from_secs(1), queue.recv_many(&mut group, GROUP)).await {
+            Ok(0) => break,
+            Ok(_) => {
+                state.commit(&mut group).await;
+                for job in group.drain(..) {
+                    job.answer();
+                }
+                (state.beat)();
+            }
+            Err(_idle) => (state.beat)(),
+        }
+    }
+    if let Some(connection) = state.connection.take()
+        && let Err(error) = connection.close().await
+    {
+        tracing::warn!(%error, "the ledger did not close cleanly; it is consistent all the same");
+    }
+}
+
+impl State {
+    async fn commit(&mut self, group: &mut [Box<dyn Job>]) {
+        let started = Instant::now();
+        let rows: usize = group.iter().map(|job| job.rows()).sum();
+        if let Err(error) = self.transaction(group).await {
+            tracing::warn!(%error, writes = group.len(), "a commit failed; its writes are done again one by one");
+            self.reopen().await;
+            for job in group.iter_mut() {
+                if let Err(error) = self.transaction(std::slice::from_mut(job)).await {
+                    job.fail(error);
+                    self.reopen().await;
+                }
+            }
+        }
+        self.metrics.ledger_commit_seconds.observe(started.elapsed().as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a count of rows for a histogram")]
+        self.metrics.ledger_commit_rows.observe(rows as f64);
+    }
+
+    /// Runs every job in a savepoint of one transaction. `Err`: nothing of it is committed.
+    async fn transaction(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
+        let connection = match self.connection.as_mut() {
+            Some(connection) => connection,
+            None => self.connection.insert(self.options.connect().await?),
+        };
+        let mut outer = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let alone = group.len() == 1;
+        for job in group.iter_mut() {
+            if alone {
+                // Its own transaction is its savepoint.
+                if !job.run(&mut outer).await {
+                    outer.rollback().await?;
+                    return Ok(());
+                }
+            } else {
+                let mut inner = outer.begin().await?;
+                if job.run(&mut inner).await {
+                    inner.commit().await?;
+                } else {
+                    inner.rollback().await?;
+                }
+            }
+        }
+        outer.commit().await?;
+        Ok(())
+    }
+
+    /// Throws the connection away after a failure: what it thinks of the file may be wrong.
+    async fn reopen(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::debug!(%error, "closing the ledger after a failure");
+        }
+    }
+}
+
+/// A large write can be shared with its caller, who goes on reading it after the commit.
+impl<W: Write + Sync> Write for std::sync::Arc<W> {
+    type Out = W::Out;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>> {
+        self.as_ref().apply(db)
+    }
+
+    fn rows(&self) -> usize {
+        self.as_ref().rows()
+    }
+}

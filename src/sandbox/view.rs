@@ -1,0 +1,57 @@
+//! A container as it is seen at a moment.
+
+use super::generation::{Look, Phase, Stage};
+use super::state::{Container, Job, World};
+
+/// What can be seen of a container at a moment.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) container: &'a Container,
+    pub(super) job: &'a Job,
+    /// Which take this is, counted from 1.
+    pub(super) take: usize,
+    pub(super) look: Look,
+}
+
+impl View<'_> {
+    /// The container's status.
+    pub(super) fn status(&self) -> &'static str {
+        match (&self.look.phase, self.look.stage) {
+            (Phase::Completed { .. }, _) => "completed",
+            (Phase::Failed { .. }, _) => "failed",
+            (Phase::Canceled { .. }, _) => "canceled",
+            (Phase::Running, Stage::Queued) => "queued",
+            (Phase::Running, Stage::Assembling) if self.job.unknown_status => "polishing",
+            (
+                Phase::Running,
+                Stage::Planning | Stage::GeneratingVisuals | Stage::Assembling | Stage::Finalizing,
+            ) => "generating",
+        }
+    }
+
+    /// The container's approval state.
+    pub(super) fn approval(&self, required: bool) -> &'static str {
+        match &self.container.decision {
+            Some(decision) if decision.approved => "approved",
+            Some(_) => "rejected",
+            None if required || self.take > 1 => "pending",
+            None => "not_required",
+        }
+    }
+}
+
+impl World {
+    /// A container at a moment. While a regeneration is queued, the container still is what it was before.
+    pub(super) fn view(&self, container: usize, now_ms: i64) -> Option<View<'_>> {
+        let container = self.containers.get(container)?;
+        let views = container.runs.iter().enumerate().rev().filter_map(|(before, (job, place))| {
+            let job = self.jobs.get(*job)?;
+            let look = job.courses.get(*place)?.look(job.started_ms, job.canceled_ms, now_ms);
+            Some(View { container, job, take: before + 1, look })
+        });
+        let has_begun = |view: &View<'_>| {
+            view.take == 1 || !(matches!(view.look.phase, Phase::Running) && view.look.stage == Stage::Queued)
+        };
+        views.into_iter().find(has_begun)
+    }
+}

@@ -1,0 +1,87 @@
+//! What every stage has at hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::ledger::{Ledger, LedgerError, Write};
+use crate::telemetry::{Health, Metrics};
+
+/// How often a stage looks although nobody rang, so that a lost wake-up costs no more than this.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What every stage has at hand. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Time.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Signs of life.
+    pub health: Health,
+    /// Takes nothing new once canceled.
+    pub stopping: CancellationToken,
+    /// Project id → alias, the only project labels in metrics.
+    pub aliases: Arc<BTreeMap<String, String>>,
+}
+
+impl Desk {
+    /// Says that a stage has taken a step.
+    pub fn step(&self, stage: &'static str) {
+        let now = self.clock.now();
+        self.health.stage_step(stage, now);
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit into 53 bits")]
+        self.metrics
+            .stage_last_step_timestamp_seconds
+            .with_label_values(&[stage])
+            .set(now.as_millisecond() as f64 / 1_000.0);
+    }
+
+    /// The metric label of a project.
+    pub fn project_label(&self, project_id: &str) -> &str {
+        self.aliases.get(project_id).map_or("other", String::as_str)
+    }
+
+    /// Writes, and writes again for as long as the ledger may come back (a full disk, a busy file). What is not
+    /// committed is not done, so the caller must not go on; it says so once.
+    pub async fn write_until_done<W: Write + Clone>(
+        &self,
+        stage: &'static str,
+        write: W,
+    ) -> Result<W::Out, LedgerError> {
+        let mut said = false;
+        loop {
+            match self.ledger.write(write.clone()).await {
+                Err(error) if error.may_pass() && !self.stopping.is_cancelled() => {
+                    if !said {
+                        tracing::error!(stage, %error, "the ledger cannot be written; nothing goes on until it can");
+                        said = true;
+                    }
+                    self.clock.sleep(LOOK_AGAIN).await;
+                    self.step(stage);
+                }
+                result => {
+                    if said && result.is_ok() {
+                        tracing::info!(stage, "the ledger can be written again");
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// Waits until the bell rings, the stage shall stop, or it is time to look again.
+    pub(super) async fn wait(&self, bell: &Notify, at_most: Duration) {
+        tokio::select! {
+            () = bell.notified() => {}
+            () = self.stopping.cancelled() => {}
+            () = self.clock.sleep(at_most.min(LOOK_AGAIN)) => {}
+        }
+    }
+}

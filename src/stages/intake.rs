@@ -1,0 +1,241 @@
+//! intake: reads deliveries, decides about them, commits the decisions, then acknowledges. In this order, always.
+
+use std::sync::Arc;
+
+use super::Desk;
+use super::desk::LOOK_AGAIN;
+use crate::brief::{Brief, Rules, Unreadable, parse};
+use crate::flow::{Delivery, Source};
+use crate::layers;
+use crate::ledger::{Decide, Decision, LedgerError, Received};
+
+/// Deliveries that share one decision and one commit at most.
+const BATCH: usize = 500;
+
+/// The intake stage over a source.
+pub struct Intake<S> {
+    /// What every stage has.
+    pub desk: Desk,
+    /// Where deliveries come from.
+    pub source: S,
+    /// Intake and message rules.
+    pub settings: Rulebook,
+    /// Knows the API key, so that it is kept out of the ledger.
+    pub api: layers::Client,
+}
+
+/// What intake goes by.
+#[derive(Clone, Debug)]
+pub struct Rulebook {
+    /// `[intake]`
+    pub intake: crate::config::Intake,
+    /// `[projects]`
+    pub projects: std::collections::BTreeMap<String, String>,
+    /// `--batch`
+    pub batch: Option<String>,
+    /// A file's stem.
+    pub default_batch: Option<String>,
+    /// Lines of the file, when they make a batch.
+    pub batch_size: Option<u64>,
+    /// `layers.send_container_id`
+    pub send_container_id: bool,
+}
+
+/// What came in, in sum.
+#[derive(Clone, Debug, Default)]
+pub struct Sum {
+    /// How many of each decision.
+    pub decisions: std::collections::BTreeMap<Decision, u64>,
+}
+
+impl<S: Source> Intake<S> {
+    /// Runs until the source has ended, or the stage is told to stop and what was taken is decided.
+    pub async fn run(mut self) -> (S, Sum) {
+        let mut sum = Sum::default();
+        let mut stopped = false;
+        let mut paused = false;
+        loop {
+            self.desk.step("intake");
+            if !stopped && self.desk.stopping.is_cancelled() {
+                self.source.stop().await;
+                stopped = true;
+            }
+            if !stopped {
+                paused = self.mind_the_backlog(paused).await;
+            }
+            let batch = if stopped {
+                self.source.receive(BATCH).await
+            } else {
+                tokio::select! {
+                    batch = self.source.receive(BATCH) => batch,
+                    () = self.desk.stopping.cancelled() => continue,
+                    () = self.desk.clock.sleep(LOOK_AGAIN) => continue,
+                    () = self.desk.ledger.wake().intake().notified() => continue,
+                }
+            };
+            let Some(batch) = batch else { break };
+            let batch = batch.into_iter().map(|delivery| self.read(delivery)).collect();
+            if !self.decide(batch, &mut sum).await {
+                // Not committed, so not acknowledged: whoever starts next gets it again.
+                break;
+            }
+        }
+        (self.source, sum)
+    }
+
+    /// Takes nothing from the source while too much is open; what does not fit waits there.
+    async fn mind_the_backlog(&mut self, paused: bool) -> bool {
+        let open = match self.desk.ledger.reader().open_briefs().await {
+            Ok(open) => open,
+            Err(error) => {
+                tracing::warn!(stage = "intake", %error, "cannot count what is open");
+                return paused;
+            }
+        };
+        let max = self.settings.intake.max_backlog;
+        // Hysteresis: a tenth of room before it goes on.
+        let pause = if paused { open > max - max / 10 } else { open >= max };
+        if pause != paused {
+            self.source.pause(pause).await;
+            self.desk.metrics.intake_paused.with_label_values(&["backlog"]).set(i64::from(pause));
+            tracing::info!(stage = "intake", open, max, paused = pause, "backlog");
+        }
+        pause
+    }
+
+    /// Decides a batch, commits, acknowledges. `false`: told to stop while the ledger could not be written.
+    ///
+    /// A delivery that cannot be recorded, although the ledger can be written, is set aside with the reason: it must
+    /// not block what is behind it.
+    async fn decide(&mut self, batch: Vec<Received>, sum: &mut Sum) -> bool {
+        let batch = match self.commit(batch, sum).await {
+            Ok(()) => Vec::new(),
+            Err((error, _)) if error.is_of_the_ledger() => return false,
+            Err((error, batch)) => {
+                tracing::error!(stage = "intake", %error, "a batch could not be recorded; its deliveries are decided one by one");
+                batch
+            }
+        };
+        for received in batch {
+            let Err((error, mut alone)) = self.commit(vec![received], sum).await else { continue };
+            if error.is_of_the_ledger() {
+                return false;
+            }
+            for received in &mut alone {
+                received.content = Err(Unreadable::Fault(format!("it could not be recorded: {error}")));
+            }
+            while let Err((error, again)) = self.commit(alone, sum).await {
+                tracing::error!(stage = "intake", %error, "a delivery could not even be set aside");
+                if self.desk.stopping.is_cancelled() {
+                    return false;
+                }
+                self.desk.clock.sleep(LOOK_AGAIN).await;
+                alone = again;
+            }
+        }
+        self.source.acknowledge().await;
+        self.desk.ledger.wake().submit().notify_one();
+        self.desk.ledger.wake().publish().notify_one();
+        true
+    }
+
+    /// Commits one batch, or gives it back with the reason why it is not committed.
+    async fn commit(
+        &mut self,
+        deliveries: Vec<Received>,
+        sum: &mut Sum,
+    ) -> Result<(), (LedgerError, Vec<Received>)> {
+        let decide = Arc::new(Decide {
+            deliveries,
+            input: self.desk.ledger.input().clone(),
+            now_ms: self.desk.clock.now_ms(),
+            send_container_id: self.settings.send_container_id,
+        });
+        let paused = self.desk.metrics.intake_paused.with_label_values(&["ledger"]);
+        paused.set(1);
+        let result = self.desk.write_until_done("intake", Arc::clone(&decide)).await;
+        let decisions = match result {
+            Ok(decisions) => decisions,
+            // The writer has answered, so nobody else holds it.
+            Err(error) => {
+                return Err((
+                    error,
+                    Arc::into_inner(decide).map(|decide| decide.deliveries).unwrap_or_default(),
+                ));
+            }
+        };
+        paused.set(0);
+        for ((decision, _), received) in decisions.iter().zip(&decide.deliveries) {
+            *sum.decisions.entry(*decision).or_default() += 1;
+            self.count(*decision, received);
+        }
+        Ok(())
+    }
+
+    fn count(&self, decision: Decision, received: &Received) {
+        let metrics = &self.desk.metrics;
+        metrics.briefs_received_total.with_label_values(&[decision.word()]).inc();
+        let reason = match decision {
+            Decision::Unreadable => "UNREADABLE",
+            Decision::Conflict => "BRIEF_CONFLICT",
+            Decision::Invalid => {
+                let project = received.content.as_ref().map(|brief| brief.identity.project_id.as_str());
+                let label = self.desk.project_label(project.unwrap_or_default());
+                return metrics.failures_total.with_label_values(&["INVALID_BRIEF", "briefd", label]).inc();
+            }
+            Decision::New
+            | Decision::Duplicate
+            | Decision::Republished
+            | Decision::Replaced
+            | Decision::Rerun => return,
+        };
+        metrics.dead_lettered_total.with_label_values(&[reason]).inc();
+        let why = received.content.as_ref().err().map(ToString::to_string);
+        tracing::warn!(
+            stage = "intake",
+            reason,
+            position = received.position,
+            message.id = received.properties.message_id,
+            why,
+            "a message is set aside"
+        );
+    }
+
+    /// Parses one delivery. A message that holds the API key is unreadable, and the key is blanked in it.
+    fn read(&self, delivery: Delivery) -> Received {
+        let content = self.parse(&delivery);
+        let Delivery { position, mut body, mut properties, redelivered, fault: _ } = delivery;
+        let mut content = content;
+        if let Some(blanked) = self.blanked(&String::from_utf8_lossy(&body)) {
+            body = blanked.into_bytes();
+            content = Err(Unreadable::Fault(SECRET.to_owned()));
+        }
+        let beside = serde_json::to_string(&properties).unwrap_or_default();
+        if let Some(blanked) = self.blanked(&beside) {
+            properties = serde_json::from_str(&blanked).unwrap_or_default();
+            content = Err(Unreadable::Fault(SECRET.to_owned()));
+        }
+        Received { content, body, properties, position, redelivered }
+    }
+
+    fn blanked(&self, text: &str) -> Option<String> {
+        let blanked = self.api.blank_key(text);
+        (blanked != text).then_some(blanked)
+    }
+
+    fn parse(&self, delivery: &Delivery) -> Result<Brief, Unreadable> {
+        let rules = Rules {
+            max_message_bytes: self.settings.intake.max_message_bytes,
+            validation: self.settings.intake.validation,
+            missing_brief_id: self.settings.intake.identity,
+            projects: &self.settings.projects,
+            batch: self.settings.batch.as_deref(),
+            default_batch: self.settings.default_batch.as_deref(),
+            batch_size: self.settings.batch_size,
+        };
+        parse(delivery, &rules)
+    }
+}
+
+const SECRET: &str =
+    "the message holds the Layers API key; it was blanked here: replace the key, and keep it out of messages";

@@ -1,0 +1,217 @@
+//! publish: sends what is in the outbox, and marks a message sent only on a real confirmation of that very message.
+//!
+//! A batch is the unit: its messages are in flight together and their fates are known together. A message that no
+//! queue wants delays its routing key, not the others. After the broker closed a channel the messages of that batch go
+//! one at a time, so that one the broker cannot take is found out; twice alone, and it is parked with an alert.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Desk;
+use super::back_off::{after, delay};
+use super::desk::LOOK_AGAIN;
+use crate::config;
+use crate::flow::{Channel, SendOutcome, Sink};
+use crate::ledger::{LedgerError, MarkSent, PendingRow, Sent};
+
+/// How often an unroutable key is mentioned in the log.
+const SAY_AGAIN_MS: i64 = 60_000;
+
+/// The publish stage over a sink.
+pub struct Publish<K> {
+    /// What every stage has.
+    pub desk: Desk,
+    /// Where messages go.
+    pub sink: K,
+    /// `[publish]`
+    pub settings: config::Publish,
+    /// Types that are dropped when no queue is bound.
+    pub optional: Vec<String>,
+    /// Ends the stage once nothing is left to send.
+    pub drain: CancellationToken,
+}
+
+impl<K: Sink> Publish<K> {
+    /// Runs until it is told to drain and nothing that is due is left.
+    pub async fn run(mut self) -> K {
+        let mut alone = 0_usize;
+        let mut said: HashMap<String, i64> = HashMap::new();
+        loop {
+            self.desk.step("publish");
+            // Also while there is nothing to send: who looks at /readyz wants to know now, not at the next record.
+            tokio::select! {
+                () = self.sink.ready() => {}
+                () = self.drain.cancelled() => {}
+                () = self.desk.clock.sleep(LOOK_AGAIN) => continue,
+            }
+            let sent = match self.step(&mut alone, &mut said).await {
+                Ok(sent) => sent,
+                Err(error) => {
+                    tracing::error!(stage = "publish", %error, "what was sent could not be noted; it is sent again with the same ids");
+                    0
+                }
+            };
+            if sent > 0 {
+                continue;
+            }
+            if self.drain.is_cancelled() {
+                break;
+            }
+            let bell = self.desk.ledger.wake().publish();
+            tokio::select! {
+                () = bell.notified() => {}
+                () = self.drain.cancelled() => {}
+                () = self.desk.clock.sleep(LOOK_AGAIN) => {}
+            }
+        }
+        self.sink
+    }
+
+    /// Sends one batch; returns how many messages it had.
+    async fn step(
+        &mut self,
+        alone: &mut usize,
+        said: &mut HashMap<String, i64>,
+    ) -> Result<usize, LedgerError> {
+        let limit = if *alone > 0 { 1 } else { self.settings.concurrency };
+        let mut rows = self
+            .desk
+            .ledger
+            .pending(u32::try_from(limit).unwrap_or(u32::MAX), self.desk.clock.now_ms())
+            .await?;
+        if let Some(first_suspect) = rows.iter().position(|row| row.suspect) {
+            // A suspect travels alone, in its turn.
+            rows.truncate(first_suspect.max(1));
+        }
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let batch: Vec<_> = rows.iter().map(|row| row.message.clone()).collect();
+        let outcomes = loop {
+            match self.sink.send(&batch).await {
+                ControlFlow::Continue(outcomes) => break outcomes,
+                ControlFlow::Break(()) => {
+                    // Not up; nothing was tried. While draining there is no time to wait for it.
+                    tokio::select! {
+                        () = self.sink.ready() => {}
+                        () = self.drain.cancelled() => return Ok(0),
+                        () = self.desk.clock.sleep(LOOK_AGAIN) => {}
+                    }
+                    self.desk.step("publish");
+                }
+            }
+        };
+        *alone = alone.saturating_sub(batch.len());
+        let closed =
+            outcomes.iter().any(|outcome| matches!(outcome, SendOutcome::Unknown { channel_closed: true }));
+        if closed && batch.len() > 1 {
+            *alone = batch.len();
+        }
+        let notes = Notes { desk: &self.desk, settings: &self.settings, optional: &self.optional };
+        notes.take(&rows, &outcomes, said).await?;
+        Ok(batch.len())
+    }
+}
+
+/// Writes down what became of a batch. Apart from the sink, which need not be shareable between threads.
+struct Notes<'a> {
+    desk: &'a Desk,
+    settings: &'a config::Publish,
+    optional: &'a [String],
+}
+
+impl Notes<'_> {
+    async fn take(
+        &self,
+        rows: &[PendingRow],
+        outcomes: &[SendOutcome],
+        said: &mut HashMap<String, i64>,
+    ) -> Result<(), LedgerError> {
+        let now_ms = self.desk.clock.now_ms();
+        let was_alone = rows.len() == 1;
+        let sent: Vec<Sent> = rows
+            .iter()
+            .zip(outcomes)
+            .map(|(row, outcome)| Sent {
+                row: row.message.row,
+                outcome: *outcome,
+                retry_ms: after(now_ms, self.retry_delay(row, *outcome)),
+                drop_unroutable: self.optional.contains(&row.kind),
+                was_alone,
+            })
+            .collect();
+        let mark = std::sync::Arc::new(MarkSent { sent, now_ms });
+        let parked = self.desk.write_until_done("publish", mark).await?;
+        if parked > 0 {
+            tracing::error!(
+                stage = "publish",
+                parked,
+                "messages that the broker cannot take are parked; nothing else waits for them"
+            );
+        }
+        for (row, outcome) in rows.iter().zip(outcomes) {
+            self.count(row, *outcome, now_ms, said);
+        }
+        Ok(())
+    }
+
+    fn retry_delay(&self, row: &PendingRow, outcome: SendOutcome) -> Duration {
+        match outcome {
+            // It may be stored already; the repeat has the same id and goes out on a fresh channel.
+            SendOutcome::Unknown { .. } | SendOutcome::Sent | SendOutcome::Impossible => Duration::ZERO,
+            SendOutcome::Unroutable | SendOutcome::Refused => {
+                delay(self.settings.retry_initial, self.settings.retry_max, row.attempts)
+            }
+        }
+    }
+
+    fn count(&self, row: &PendingRow, outcome: SendOutcome, now_ms: i64, said: &mut HashMap<String, i64>) {
+        let metrics = &self.desk.metrics;
+        let is_record = row.message.channel == Channel::Record;
+        match outcome {
+            SendOutcome::Sent if is_record => {
+                metrics.records_published_total.with_label_values(&[&row.kind]).inc();
+                if let Some(ended_ms) = row.first_ended_ms {
+                    #[expect(
+                        clippy::cast_precision_loss,
+                        reason = "a lag in milliseconds fits into 53 bits"
+                    )]
+                    metrics.detection_lag_seconds.observe((now_ms - ended_ms).max(0) as f64 / 1_000.0);
+                }
+            }
+            SendOutcome::Unroutable => {
+                if is_record {
+                    metrics.unroutable_total.with_label_values(&[&row.kind]).inc();
+                }
+                self.say_unroutable(row, now_ms, said);
+            }
+            SendOutcome::Impossible => {
+                tracing::error!(
+                    stage = "publish",
+                    message.id = row.message.message_id,
+                    "a message cannot be expressed in AMQP and is parked"
+                );
+            }
+            SendOutcome::Sent | SendOutcome::Refused | SendOutcome::Unknown { .. } => {}
+        }
+    }
+
+    fn say_unroutable(&self, row: &PendingRow, now_ms: i64, said: &mut HashMap<String, i64>) {
+        if self.optional.contains(&row.kind) {
+            return;
+        }
+        let last = said.entry(row.kind.clone()).or_insert(i64::MIN / 2);
+        if now_ms - *last >= SAY_AGAIN_MS {
+            *last = now_ms;
+            tracing::warn!(
+                stage = "publish",
+                kind = row.kind,
+                routing_key = row.message.routing_key,
+                "no queue is bound for this routing key; the record is kept and tried again: bind a queue"
+            );
+        }
+    }
+}

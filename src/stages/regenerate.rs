@@ -1,0 +1,49 @@
+//! Before a rerun buys, it reads the container: what is completed after all is published, what still runs is followed,
+//! and only what ended without a result is regenerated.
+
+use std::time::Duration;
+
+use super::back_off::after;
+use super::look_up::end_of;
+use super::submit::Submit;
+use super::track::container_end;
+use crate::job::ApiStatus;
+use crate::layers::Priority;
+use crate::ledger::{Found, Inspected, Inspection};
+
+/// When a container that could not be read is read again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Reads the container of one regenerate job and records what was found.
+pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
+    let permit = stage.limits.acquire_read(Priority::Ended).await;
+    let answer = stage.api.container(&inspection.container).await;
+    permit.answered();
+    let now_ms = stage.desk.clock.now_ms();
+    let found = match answer {
+        Ok(reading) => match &reading.status {
+            ApiStatus::Completed => {
+                match container_end(&inspection.container, &reading, None, &stage.prices, now_ms) {
+                    Some(end) => Found::Completed(Box::new(end)),
+                    None => Found::Later(after(now_ms, AGAIN)),
+                }
+            }
+            ApiStatus::Failed | ApiStatus::Canceled => Found::Ended(end_of(&reading)),
+            ApiStatus::Running(_) => Found::Running,
+        },
+        // A container that the API does not show any more cannot be regenerated; the POST will say so definitely.
+        Err(trouble) if trouble.is_not_found() => Found::Ended("{}".to_owned()),
+        Err(_) => Found::Later(after(now_ms, AGAIN)),
+    };
+    let write = std::sync::Arc::new(Inspected { job: inspection.id, found, now_ms });
+    match stage.desk.write_until_done("submit", write).await {
+        Ok(_) => {
+            stage.desk.ledger.wake().submit().notify_one();
+            stage.desk.ledger.wake().track().notify_one();
+            stage.desk.ledger.wake().publish().notify_one();
+        }
+        Err(error) => {
+            tracing::error!(stage = "submit", job.id = inspection.id, %error, "what was read before a rerun could not be recorded");
+        }
+    }
+}

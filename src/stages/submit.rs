@@ -1,0 +1,155 @@
+//! submit: claims the next due job with its rate permit in hand, marks it `submitting` (durable), and only then POSTs.
+//!
+//! Each POST runs in a task of its own, at most `submit.concurrency` of them, and writes its outcome itself. An orderly
+//! stop claims nothing more and waits for those tasks; one that is cut off stays `submitting`, which the next start
+//! treats as an attempt of unknown outcome: it costs one repeat with the same key and bytes.
+//!
+//! Holds (P6) stand between due jobs and claims. They are tested by reading where that answers the question, else by
+//! one job; a success lifts them.
+
+mod attempt;
+mod holds;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::desk::LOOK_AGAIN;
+use super::regenerate::inspect;
+use super::{Desk, Prices};
+use crate::config;
+use crate::layers::{self, Class, Limits};
+use crate::ledger::{Claim, Inspect, LedgerError};
+
+/// The submit stage.
+#[derive(Clone)]
+pub struct Submit {
+    /// What every stage has.
+    pub desk: Desk,
+    /// The API.
+    pub api: layers::Client,
+    /// Its rate limits.
+    pub limits: Limits,
+    /// `[submit]`
+    pub settings: Arc<config::Submit>,
+    /// What containers cost.
+    pub prices: Prices,
+}
+
+/// What a round of the stage found.
+enum Round {
+    /// More may be due at once.
+    Busy,
+    /// Due or not, no start is permitted now.
+    NoPermit,
+    /// Nothing is due.
+    Idle,
+}
+
+impl Submit {
+    /// Runs until it is told to stop and every POST that is under way has its outcome recorded.
+    pub async fn run(self) {
+        let mut under_way: JoinSet<()> = JoinSet::new();
+        loop {
+            self.desk.step("submit");
+            while let Some(ended) = under_way.try_join_next() {
+                note_panic(ended);
+            }
+            let stopping = self.desk.stopping.is_cancelled();
+            if stopping && under_way.is_empty() {
+                return;
+            }
+            let round = if stopping || under_way.len() >= self.settings.concurrency {
+                Round::Idle
+            } else {
+                self.round(&mut under_way).await.unwrap_or_else(|error| {
+                    tracing::error!(stage = "submit", %error, "no job could be claimed");
+                    Round::Idle
+                })
+            };
+            self.wait(&mut under_way, &round, stopping).await;
+        }
+    }
+
+    async fn wait(&self, under_way: &mut JoinSet<()>, round: &Round, stopping: bool) {
+        let sleep = self.until_next_due().await;
+        let permit = async {
+            match round {
+                Round::NoPermit => self.limits.acquire(Class::Start).await.unused(),
+                Round::Busy => {}
+                Round::Idle => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = permit => {}
+            Some(ended) = under_way.join_next() => note_panic(ended),
+            () = self.desk.ledger.wake().submit().notified() => {}
+            () = self.desk.stopping.cancelled(), if !stopping => {}
+            () = self.desk.clock.sleep(sleep) => {}
+        }
+    }
+
+    async fn until_next_due(&self) -> Duration {
+        let now_ms = self.desk.clock.now_ms();
+        match self.desk.ledger.next_due(now_ms).await {
+            Ok(Some(due_ms)) => {
+                Duration::from_millis(u64::try_from(due_ms - now_ms).unwrap_or(0)).min(LOOK_AGAIN)
+            }
+            Ok(None) | Err(_) => LOOK_AGAIN,
+        }
+    }
+
+    async fn round(&self, under_way: &mut JoinSet<()>) -> Result<Round, LedgerError> {
+        self.start_inspections(under_way).await?;
+        let free =
+            u32::try_from(self.settings.concurrency.saturating_sub(under_way.len())).unwrap_or(u32::MAX);
+        let Some((claim, holds)) = self.plan_claim(free).await? else { return Ok(Round::Idle) };
+        let permitted = self.limits.available(Class::Start).min(claim.limit);
+        if permitted == 0 {
+            return Ok(Round::NoPermit);
+        }
+        let work = self.desk.ledger.write(Claim { limit: permitted, ..claim }).await?;
+        if work.expired > 0 {
+            self.desk.ledger.wake().publish().notify_one();
+        }
+        let claimed = work.claimed.len();
+        for job in work.claimed {
+            // Only this stage draws starts, so a permit that was counted above is there.
+            let permit = match self.limits.try_acquire(Class::Start) {
+                Some(permit) => permit,
+                None => self.limits.acquire(Class::Start).await,
+            };
+            let (stage, holds) = (self.clone(), Arc::clone(&holds));
+            under_way.spawn(async move { stage.attempt(job, permit, &holds).await });
+        }
+        let full = u32::try_from(claimed).unwrap_or(u32::MAX) == permitted;
+        Ok(if full || work.expired > 0 { Round::Busy } else { Round::Idle })
+    }
+
+    async fn start_inspections(&self, under_way: &mut JoinSet<()>) -> Result<(), LedgerError> {
+        let inspections = self
+            .desk
+            .ledger
+            .write(Inspect {
+                limit: 8,
+                boot: self.desk.ledger.boot().to_owned(),
+                input: self.desk.ledger.input().clone(),
+                now_ms: self.desk.clock.now_ms(),
+            })
+            .await?;
+        for inspection in inspections {
+            let stage = self.clone();
+            under_way.spawn(async move { inspect(&stage, inspection).await });
+        }
+        Ok(())
+    }
+}
+
+fn note_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(stage = "submit", %error, "a bug: a submission panicked; its job counts as unknown at the next start");
+    }
+}
