@@ -20,8 +20,9 @@ const BATCH_FINISHED: &str = "batch.finished";
 /// How often `--follow` looks for newer ones.
 const FOLLOW_STEP: Duration = Duration::from_millis(500);
 
-/// The stored records, one JSON object a line, in the order they were made: exactly the bytes that were, or will be,
-/// published. Filters are joined by "and". Reads beside a running worker, page by page.
+/// Records again from the ledger, as they were published
+///
+/// One JSON object a line, in the order they were made: exactly the bytes that were, or will be, published. Filters are joined by "and". Reads beside a running worker, page by page.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
