@@ -10,5 +10,6 @@ mod broker;
 mod documents;
 mod end_to_end;
 mod examples;
+mod holds;
 mod layering;
 mod support;
