@@ -5,8 +5,11 @@
 //! when it is over.
 
 mod account;
+pub mod enqueue;
 mod gauges;
+pub mod generate;
 pub mod run;
+pub mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
