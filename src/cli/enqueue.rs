@@ -89,18 +89,15 @@ fn sent_text(done: &Enqueued, survey: &Survey, settings: &Settings) -> String {
     );
     if done.repeats > 0 {
         let says = if done.repeats == 1 { "says" } else { "say" };
-        text.push_str(&format!(
-            "{} {says} the same as an earlier one: sent once\n",
-            counted(number(done.repeats), "line")
-        ));
+        let repeats = counted(number(done.repeats), "line");
+        text += &format!("{repeats} {says} the same as an earlier one: sent once\n");
     }
     let mut batches = survey.batches.iter();
     let batch = match (batches.next(), batches.next()) {
         (Some(batch), None) if !batch.is_empty() => format!(" {}", quoted(batch)),
         _ => String::new(),
     };
-    text.push_str(&format!("next: briefd status{batch} --watch\n"));
-    text
+    text + &format!("next: briefd status{batch} --watch\n")
 }
 
 /// What enqueueing the file would cost, in credits and hours.
@@ -109,7 +106,7 @@ fn quoted_text(file: &str, survey: &Survey, settings: &Settings) -> String {
     let mut text = format!("{file}: {}, {}; nothing was sent\n", quote.briefs(), quote.containers());
     text.push_str(&quote.table());
     if let Some(credits) = quote.credits() {
-        text.push_str(&format!("  about {} credits in all\n", thousands(credits)));
+        text += &format!("  about {} credits in all\n", thousands(credits));
     }
     if let Some(limits) = numbers(settings.layers.tier, settings.layers.limits) {
         let windows = survey.briefs.div_ceil(u64::from(limits.starts.max(1)));
@@ -119,10 +116,11 @@ fn quoted_text(file: &str, survey: &Survey, settings: &Settings) -> String {
             _ => format!("in {}", humantime::format_duration(limits.window)),
         };
         let starts = format!("{} starts {window}", limits.starts);
-        text.push_str(&match time {
-            Duration::ZERO => format!("  all start at once ({starts})\n"),
-            time => format!("  the last one starts after {} ({starts})\n", roughly(time)),
-        });
+        let last = match time {
+            Duration::ZERO => "all start at once".to_owned(),
+            time => format!("the last one starts after {}", roughly(time)),
+        };
+        text += &format!("  {last} ({starts})\n");
     }
     text
 }

@@ -102,9 +102,9 @@ pub async fn run(
         batch_size: survey.batch_size,
         sink,
     };
-    let mut bar = Bar::new(screen.bar(survey.named), screen.clone());
-    let report = generate::run(settings, task, clock, &mut |progress| bar.show(progress)).await;
-    bar.bar.finish_and_clear();
+    let mut display = Display::new(screen.bar(survey.named), screen.clone());
+    let report = generate::run(settings, task, clock, &mut |progress| display.show(progress)).await;
+    display.bar.finish_and_clear();
     let report = report?;
     let proof = simulated.as_ref().map(|simulated| Proof::of(&simulated.account()));
     drop(simulated);
@@ -135,8 +135,8 @@ fn name_of(file: &Path) -> String {
     path.display().to_string()
 }
 
-/// The progress bar, and what is said beside it.
-struct Bar {
+/// What is seen while it works: the bar, and what is said beside it.
+struct Display {
     bar: ProgressBar,
     screen: Screen,
     since: Instant,
@@ -148,7 +148,7 @@ struct Bar {
     said: BTreeSet<String>,
 }
 
-impl Bar {
+impl Display {
     fn new(bar: ProgressBar, screen: Screen) -> Self {
         Self { bar, screen, since: Instant::now(), before: None, unreachable: None, said: BTreeSet::new() }
     }

@@ -92,10 +92,12 @@ impl Command {
     /// What is logged by a command that tells a person itself what happens: `generate` also says in its own words what
     /// it waits for, and counts at the end what went wrong on the way.
     const fn quiet_level(&self) -> Option<&'static str> {
-        match self {
-            Self::Generate(_) => Some("error"),
-            Self::Enqueue(_) => Some("warn"),
-            _ => None,
+        if matches!(self, Self::Generate(_)) {
+            Some("error")
+        } else if matches!(self, Self::Enqueue(_)) {
+            Some("warn")
+        } else {
+            None
         }
     }
 }

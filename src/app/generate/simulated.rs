@@ -146,7 +146,7 @@ mod tests {
         assert!(settings.track.poll_initial <= settings.track.poll_max);
         let slow = &mut Settings::builtin();
         at_speed(slow, 0.5);
-        assert_eq!(slow.submit.repeat_after, Duration::from_secs(120));
-        assert_eq!(slow.layers.request_timeout, Duration::from_secs(60));
+        assert_eq!(slow.submit.repeat_after, Duration::from_mins(2));
+        assert_eq!(slow.layers.request_timeout, Duration::from_mins(1));
     }
 }
