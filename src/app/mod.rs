@@ -94,6 +94,7 @@ impl Worker {
             metrics: metrics.clone(),
             origin: settings.layers.origin(),
             input,
+            repeat_after: settings.submit.repeat_after,
             beat,
         };
         let api = layers::Client::new(&settings.layers, clock.clone(), metrics.clone())?;
@@ -127,7 +128,7 @@ impl Worker {
 
     /// Starts of the last window count against the limit after a restart too.
     async fn remember_starts(&self) -> Result<(), StartError> {
-        let window = self.settings.layers.limits.window.unwrap_or(Duration::from_secs(60));
+        let window = self.settings.layers.limits.window.unwrap_or(Duration::from_mins(1));
         let reach = window.saturating_mul(2) + self.settings.layers.request_timeout;
         let now_ms = self.desk.clock.now_ms();
         let since_ms = now_ms.saturating_sub(i64::try_from(reach.as_millis()).unwrap_or(i64::MAX));

@@ -46,10 +46,10 @@ struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// Settings file (also: $BRIEFD_CONFIG)
+    /// Settings file (also: $`BRIEFD_CONFIG`)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     config: Option<PathBuf>,
-    /// The ledger, instead of ledger.url: a path, or sqlite://PATH
+    /// The ledger, instead of ledger.url: a path, or <sqlite://PATH>
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     ledger: Option<String>,
     /// How log lines look: text or json
@@ -160,7 +160,14 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
             clap_complete::generate(*shell, &mut Cli::command(), "briefd", &mut out);
             return Ok(Outcome::Done);
         }
-        _ => {}
+        Command::Run
+        | Command::Status(_)
+        | Command::List(_)
+        | Command::Show(_)
+        | Command::Records(_)
+        | Command::Topology(_)
+        | Command::Sandbox(_)
+        | Command::Config(_) => {}
     }
     drop(out);
     let mut loaded = load(&cli.global.inputs())?;
@@ -254,12 +261,4 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<std::io::Error>()
             .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     })
-}
-
-/// Who reads our output may stop reading (`| head`): that is a quiet end, not a failure.
-fn until_pipe_closes(result: anyhow::Result<Outcome>) -> anyhow::Result<Outcome> {
-    match result {
-        Err(error) if is_broken_pipe(&error) => Ok(Outcome::Done),
-        other => other,
-    }
 }

@@ -44,12 +44,42 @@ pub struct Told {
 pub enum AttemptOutcome {
     /// A readable 2xx, or our container found by `GET` (then without a job id).
     Accepted(Started),
-    /// Anything that leaves the job to be tried again: which event, and no more.
-    Again(Event),
+    /// The job is tried again.
+    Again(Again),
     /// A definite end without a job: the event that says so, and the error for the record.
     Rejected(Event, Box<RecordError>),
     /// A person must decide.
     Parked(Event, Box<RecordError>),
+}
+
+/// Why a job is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Again {
+    /// The POST did not leave.
+    Unclaimed,
+    /// No connection came about.
+    NotConnected,
+    /// The POST may have left, and nothing readable came back.
+    Unanswered,
+    /// The API asked to wait, or a look-up could not be made now.
+    ToldToWait,
+    /// The account or the project is in trouble.
+    Held,
+    /// A look-up did not find it; it is looked for once more, later.
+    NotFound,
+}
+
+impl Again {
+    const fn event(self) -> Event {
+        match self {
+            Self::Unclaimed => Event::Unclaimed,
+            Self::NotConnected => Event::NotConnected,
+            Self::Unanswered => Event::Unanswered,
+            Self::ToldToWait => Event::ToldToWait,
+            Self::Held => Event::Held,
+            Self::NotFound => Event::NotFound,
+        }
+    }
 }
 
 /// What is known about a job that has started.
@@ -94,7 +124,8 @@ impl AttemptOutcome {
                 Some(_) => Event::Accepted,
                 None => Event::FoundOurs,
             },
-            Self::Again(event) | Self::Rejected(event, _) | Self::Parked(event, _) => *event,
+            Self::Again(again) => again.event(),
+            Self::Rejected(event, _) | Self::Parked(event, _) => *event,
         }
     }
 }

@@ -275,27 +275,13 @@ impl Decide {
             self.show_file_again(db, known).await?;
             return Ok(Verdict::Done(Decision::Duplicate, known.id, known.run));
         }
-        if !known.touched && !self.in_flight(known)? {
+        if !known.touched && !in_flight(known)? {
             return self.replace(db, received, brief, (known, &current)).await;
         }
         let paths = differing_paths(&current.request, &brief.request, PATHS_SHOWN).join(", ");
         Ok(Verdict::Conflict(format!(
             "the brief is known with other content, and may have been bought: differs in {paths}; give the new one another briefId"
         )))
-    }
-
-    /// A POST in flight counts as unknown.
-    fn in_flight(&self, known: &BriefRow) -> Result<bool, LedgerError> {
-        Ok(match known.state()? {
-            BriefState::Submitting | BriefState::Running | BriefState::Parked => true,
-            BriefState::Scheduled
-            | BriefState::Waiting
-            | BriefState::Held
-            | BriefState::Completed
-            | BriefState::Partial
-            | BriefState::Failed
-            | BriefState::Canceled => false,
-        })
     }
 
     /// Same content as the current run.
@@ -640,4 +626,18 @@ async fn take_over(db: &mut SqliteConnection, brief: i64, input: &Input) -> Resu
         sqlx::query(statement).bind(brief).bind(input.word()).execute(&mut *db).await?;
     }
     Ok(())
+}
+
+/// A POST in flight counts as unknown.
+fn in_flight(known: &BriefRow) -> Result<bool, LedgerError> {
+    Ok(match known.state()? {
+        BriefState::Submitting | BriefState::Running | BriefState::Parked => true,
+        BriefState::Scheduled
+        | BriefState::Waiting
+        | BriefState::Held
+        | BriefState::Completed
+        | BriefState::Partial
+        | BriefState::Failed
+        | BriefState::Canceled => false,
+    })
 }

@@ -30,7 +30,7 @@ mod wake;
 mod writer;
 
 pub use ages::Ages;
-pub use attempt::{AttemptOutcome, RecordOutcome, Started, Told};
+pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
 pub use claim::{Claim, Claimed, Found, Inspect, Inspected, Inspection, Work};
 pub use decide::{Decide, Decision, Received};
 pub use error::LedgerError;

@@ -34,6 +34,8 @@ pub struct OpenOptions {
     pub origin: String,
     /// Whose briefs this worker works on.
     pub input: Input,
+    /// `submit.repeat_after`: earliest repeat of a POST that a dead process may have sent.
+    pub repeat_after: Duration,
     /// Called after each commit and every second while idle: the sign of life.
     pub beat: Box<dyn Fn() + Send>,
 }
@@ -83,7 +85,10 @@ impl Ledger {
             unclean,
             _lock: Arc::new(lock),
         };
-        ledger.release_dead_claims(options.clock.now_ms()).await?;
+        let now_ms = options.clock.now_ms();
+        let repeat_ms =
+            now_ms.saturating_add(i64::try_from(options.repeat_after.as_millis()).unwrap_or(i64::MAX));
+        ledger.release_dead_claims(now_ms, repeat_ms).await?;
         Ok(ledger)
     }
 
@@ -274,7 +279,7 @@ fn refuse_network_filesystem(path: &Path, folder: &Path) -> Result<(), LedgerErr
         path: path.to_owned(),
         source: std::io::Error::from_raw_os_error(error.raw_os_error()),
     })?;
-    match network_filesystem(i64::from(stat.f_type)) {
+    match network_filesystem(stat.f_type) {
         Some(kind) => Err(LedgerError::NetworkFilesystem { path: path.to_owned(), kind }),
         None => Ok(()),
     }

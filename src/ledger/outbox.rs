@@ -138,7 +138,7 @@ pub(super) async fn insert_container_record(
     record.job_id = part.job_id.map(ToOwned::to_owned);
     record.container_id = Some(part.container_id.to_owned()).filter(|id| !id.is_empty());
     record.format = part.format.map(ToOwned::to_owned).or_else(|| run.format.clone());
-    record.container = part.record.map(|text| raw(text)).transpose()?;
+    record.container = part.record.map(raw).transpose()?;
     record.error = part.error.cloned();
     record.credits_estimate = part.credits_estimate;
     record.finished_at = time(part.ended_ms);

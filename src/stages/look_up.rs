@@ -5,17 +5,34 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::submit::Submit;
-use crate::job::{ContainerReading, Event};
+use crate::job::ContainerReading;
 use crate::layers::Priority;
 use crate::ledger::Claimed;
 
 /// Two look-ups that find nothing must be this far apart before that is believed.
-const APART: Duration = Duration::from_secs(600);
+const APART: Duration = Duration::from_mins(10);
 
 /// What a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Our container, with an equal brief.
+    Ours,
+    /// Our container id, with another brief.
+    Other,
+    /// Nothing, this once.
+    Nothing,
+    /// Nothing, twice, far enough apart.
+    NothingForSure,
+    /// Nothing that proves anything, and the POST must not be repeated or would be refused again.
+    Undecidable,
+    /// The look-up could not be made now, or another one is needed.
+    Later,
+}
+
+/// What a look-up told.
 #[derive(Debug)]
 pub(super) struct LookedUp {
-    pub event: Event,
+    pub found: Found,
     pub containers: Vec<String>,
     pub format: Option<String>,
     pub detail: String,
@@ -23,15 +40,15 @@ pub(super) struct LookedUp {
 }
 
 impl LookedUp {
-    fn nothing(event: Event, detail: impl Into<String>, retry: Duration) -> Self {
-        Self { event, containers: Vec::new(), format: None, detail: detail.into(), retry }
+    fn nothing(found: Found, detail: impl Into<String>, retry: Duration) -> Self {
+        Self { found, containers: Vec::new(), format: None, detail: detail.into(), retry }
     }
 }
 
-/// Looks our container up. `why` is what led here: a refusal, a conflict, or a repeat that is forbidden.
-pub(super) async fn look_up(stage: &Submit, job: &Claimed, why: Event) -> LookedUp {
+/// Looks our container up. `may_repeat`: the POST may be repeated should this prove nothing.
+pub(super) async fn look_up(stage: &Submit, job: &Claimed, may_repeat: bool) -> LookedUp {
     let Some(id) = job.container.as_deref().or(job.alias.as_deref()) else {
-        return LookedUp::nothing(Event::Undecidable, "there is no id to look it up by", Duration::ZERO);
+        return LookedUp::nothing(Found::Undecidable, "there is no id to look it up by", Duration::ZERO);
     };
     let permit = stage.limits.acquire_read(Priority::Ended).await;
     let answer = stage.api.container(id).await;
@@ -42,10 +59,10 @@ pub(super) async fn look_up(stage: &Submit, job: &Claimed, why: Event) -> Looked
             if job.variant_count > 1 {
                 // Only a 2xx names the other containers; `id` guards the repeat for ever.
                 let detail = format!("container {id} is ours; asked again for its siblings");
-                return LookedUp::nothing(Event::ToldToWait, detail, stage.settings.retry_max);
+                return LookedUp::nothing(Found::Later, detail, stage.settings.retry_max);
             }
             LookedUp {
-                event: Event::FoundOurs,
+                found: Found::Ours,
                 detail: format!("found our container {id}"),
                 containers: vec![reading.id],
                 format: reading.format,
@@ -53,35 +70,35 @@ pub(super) async fn look_up(stage: &Submit, job: &Claimed, why: Event) -> Looked
             }
         }
         Ok(_) => LookedUp::nothing(
-            Event::FoundOther,
+            Found::Other,
             format!("container {id} exists with another brief"),
             Duration::ZERO,
         ),
-        Err(trouble) if trouble.is_not_found() => not_found(stage, job, why, id).await,
+        Err(trouble) if trouble.is_not_found() => not_found(stage, job, may_repeat, id).await,
         Err(_) => LookedUp::nothing(
-            Event::ToldToWait,
+            Found::Later,
             format!("container {id} could not be read"),
             stage.settings.repeat_after,
         ),
     }
 }
 
-async fn not_found(stage: &Submit, job: &Claimed, why: Event, id: &str) -> LookedUp {
+async fn not_found(stage: &Submit, job: &Claimed, may_repeat: bool, id: &str) -> LookedUp {
     let detail = format!("container {id} is not there");
     if job.unknown_first_at.is_none() {
-        return LookedUp::nothing(Event::NotFound, detail, Duration::ZERO);
+        return LookedUp::nothing(Found::Nothing, detail, Duration::ZERO);
     }
     let known_to_work = stage.desk.ledger.look_ups_work().await.unwrap_or(false);
-    let provable = job.alias.is_some() && known_to_work && why != Event::RepeatForbidden;
+    let provable = job.alias.is_some() && known_to_work && may_repeat;
     if !provable {
-        return LookedUp::nothing(Event::Undecidable, detail, Duration::ZERO);
+        return LookedUp::nothing(Found::Undecidable, detail, Duration::ZERO);
     }
     let apart_ms = i64::try_from(APART.as_millis()).unwrap_or(i64::MAX);
     match job.absent_at {
         Some(first_ms) if stage.desk.clock.now_ms() - first_ms >= apart_ms => {
-            LookedUp::nothing(Event::NotFoundForSure, detail, Duration::ZERO)
+            LookedUp::nothing(Found::NothingForSure, detail, Duration::ZERO)
         }
-        Some(_) | None => LookedUp::nothing(Event::NotFound, detail, APART),
+        Some(_) | None => LookedUp::nothing(Found::Nothing, detail, APART),
     }
 }
 
@@ -91,7 +108,7 @@ async fn regenerated(stage: &Submit, job: &Claimed, reading: &ContainerReading) 
     let changed = !reading.status.is_terminal() || before.is_some_and(|before| before != end_of(reading));
     if changed {
         return LookedUp {
-            event: Event::FoundOurs,
+            found: Found::Ours,
             detail: format!("container {} has changed since", reading.id),
             containers: vec![reading.id.clone()],
             format: reading.format.clone(),
@@ -100,12 +117,12 @@ async fn regenerated(stage: &Submit, job: &Claimed, reading: &ContainerReading) 
     }
     if job.unknown_first_at.is_none() {
         return LookedUp::nothing(
-            Event::NotFound,
+            Found::Nothing,
             format!("container {} is as it was", reading.id),
             Duration::ZERO,
         );
     }
-    LookedUp::nothing(Event::Undecidable, format!("container {} is as it was", reading.id), Duration::ZERO)
+    LookedUp::nothing(Found::Undecidable, format!("container {} is as it was", reading.id), Duration::ZERO)
 }
 
 /// When a container ended, as it is stored before a regenerate: `completedAt` and `failedAt`.

@@ -27,6 +27,20 @@ pub const KNOWN_CODES: [&str; 14] = [
     "other",
 ];
 
+/// Why starts can be held; any other reason is shown as `OTHER`.
+pub const HOLD_REASONS: [&str; 8] = [
+    "UNAUTHENTICATED",
+    "FORBIDDEN_SCOPE",
+    "KILL_SWITCH",
+    "BILLING_EXHAUSTED",
+    "OTHER_ORGANIZATION",
+    "API_DOWN",
+    "OPERATOR",
+    "OTHER",
+];
+/// What a hold can stop.
+pub const HOLD_SCOPES: [&str; 3] = ["account", "project", "batch"];
+
 /// Milliseconds: ledger commits.
 const COMMIT_SECONDS: [f64; 11] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 /// Rows a commit.
@@ -88,7 +102,7 @@ metrics! {
     jobs_due: IntGauge = |n, h| IntGauge::new(n, h);
     /// Age of the oldest job in a state, in seconds.
     jobs_oldest_seconds: GaugeVec = |n, h| GaugeVec::new(Opts::new(n, h), &["state"]);
-    /// Running jobs older than track.overdue_after.
+    /// Running jobs older than the setting for overdue ones.
     jobs_overdue: IntGauge = |n, h| IntGauge::new(n, h);
     /// Jobs whose last POST had an unknown outcome over a minute ago.
     outcome_unknown: IntGauge = |n, h| IntGauge::new(n, h);
@@ -226,6 +240,11 @@ impl Metrics {
             }
             self.generation_seconds.with_label_values(&[format]);
         }
+        for scope in HOLD_SCOPES {
+            for reason in HOLD_REASONS {
+                self.holds.with_label_values(&[scope, reason]).set(0);
+            }
+        }
         for class in ["read", "write", "start"] {
             self.api_limit.with_label_values(&[class]).set(0);
             self.api_budget_remaining.with_label_values(&[class]).set(0);
@@ -251,6 +270,11 @@ impl Metrics {
     /// The label value for a format: a known one, else `other`.
     pub fn format_label(format: Option<&str>) -> &'static str {
         FORMATS.into_iter().find(|known| Some(*known) == format).unwrap_or("other")
+    }
+
+    /// The label value for a hold's reason: a known one, else `OTHER`.
+    pub fn hold_label(reason: &str) -> &'static str {
+        HOLD_REASONS.into_iter().find(|known| *known == reason).unwrap_or("OTHER")
     }
 
     /// The label value for a failure code: a known one, else `other`.

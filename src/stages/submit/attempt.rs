@@ -1,0 +1,310 @@
+//! One POST: from the permit in hand to the recorded outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::Submit;
+use crate::job::answer;
+use crate::job::{Acceptance, Event, JobState, Refusal, Trouble, Verdict, Wait, verdict};
+use crate::layers::{Class, Permit, TraceContext};
+use crate::ledger::{Again, AttemptOutcome, Claimed, Hold, HoldScope, RecordOutcome, Started, Told};
+use crate::record::{RecordError, Source};
+use crate::stages::back_off::{after, delay};
+use crate::stages::look_up::{Found, look_up};
+use crate::telemetry::Metrics;
+
+/// A key-only job is not `POSTed` again later than this after its first unknown attempt (the API keeps keys for 24 h).
+const KEY_WINDOW: Duration = Duration::from_hours(23);
+/// How long starts wait after a 429 that does not say.
+const RATE_LIMITED_WAIT: Duration = Duration::from_secs(5);
+
+impl Submit {
+    /// One POST, from the permit to the recorded outcome.
+    pub(super) async fn attempt(&self, job: Claimed, permit: Permit, holds: &[Hold]) {
+        let answer = if self.repeat_forbidden(&job) {
+            permit.unused();
+            None
+        } else {
+            let answer = self.post(&job).await;
+            permit.answered();
+            Some(answer)
+        };
+        let conclusion = match answer {
+            None => self.looked_up(&job, false, None).await,
+            Some(Ok(acceptance)) => Conclusion {
+                told: Told { status: Some(202), request_id: None, detail: acceptance.job_id.clone() },
+                outcome: AttemptOutcome::Accepted(Started::from(acceptance)),
+                retry: Duration::ZERO,
+            },
+            Some(Err(trouble)) => self.troubled(&job, trouble).await,
+        };
+        self.record(&job, conclusion, holds).await;
+    }
+
+    /// A key-only job of unknown outcome is not `POSTed` again after the key's window, nor under another API key.
+    /// Checked after the rate permit, directly before the bytes would leave.
+    fn repeat_forbidden(&self, job: &Claimed) -> bool {
+        let (None, Some(first_ms)) = (&job.alias, job.unknown_first_at) else { return false };
+        let window_ms = i64::try_from(KEY_WINDOW.as_millis()).unwrap_or(i64::MAX);
+        self.desk.clock.now_ms() - first_ms > window_ms
+            || job.unknown_key.as_deref() != Some(&self.api.key_fingerprint())
+    }
+
+    async fn post(&self, job: &Claimed) -> Result<Acceptance, Trouble> {
+        // The ledger made it from a UUID.
+        let key = Uuid::parse_str(&job.idempotency_key).unwrap_or_default();
+        let trace = TraceContext { parent: job.traceparent.as_deref(), state: job.tracestate.as_deref() };
+        match &job.container {
+            Some(container) => self.api.regenerate(container, key, &job.body, trace).await,
+            None => self.api.submit(&job.project_id, key, &job.body, trace).await,
+        }
+    }
+
+    /// What follows from anything but a readable 2xx.
+    async fn troubled(&self, job: &Claimed, trouble: Trouble) -> Conclusion {
+        let told = told(&trouble);
+        let attempt = u32::try_from(job.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+        let back_off = delay(self.settings.retry_initial, self.settings.retry_max, attempt);
+        let refusal = match &trouble {
+            Trouble::Refusal(refusal) => Some(refusal),
+            Trouble::NotConnected(_) | Trouble::NoAnswer(_) => None,
+        };
+        let (again, retry) = match verdict(&trouble) {
+            Verdict::NotConnected => (Again::NotConnected, back_off),
+            Verdict::Unknown => (Again::Unanswered, back_off.max(self.settings.repeat_after)),
+            Verdict::Wait(Wait::InProgress) => {
+                (Again::ToldToWait, retry_after(refusal, Duration::from_secs(1)))
+            }
+            Verdict::Wait(Wait::RateLimited) => {
+                let wait = retry_after(refusal, RATE_LIMITED_WAIT);
+                self.limits.slow(Class::Start, wait);
+                (Again::ToldToWait, wait)
+            }
+            Verdict::Hold(scope, reason) => {
+                if over_own_budget(job, refusal) {
+                    return self.refused(job, refusal, told).await;
+                }
+                self.hold(job, scope, reason, refusal).await;
+                (Again::Held, Duration::ZERO)
+            }
+            Verdict::Refused => return self.refused(job, refusal, told).await,
+            Verdict::SeenBefore => return self.looked_up(job, true, refusal).await,
+        };
+        Conclusion { outcome: AttemptOutcome::Again(again), told, retry }
+    }
+
+    /// A refusal is believed only while no earlier attempt is of unknown outcome; else our container is looked up.
+    async fn refused(&self, job: &Claimed, refusal: Option<&Refusal>, told: Told) -> Conclusion {
+        if job.unknown_first_at.is_some() {
+            return self.looked_up(job, true, refusal).await;
+        }
+        let error = Box::new(record_error(refusal, ""));
+        Conclusion { outcome: AttemptOutcome::Rejected(Event::Refused, error), told, retry: Duration::ZERO }
+    }
+
+    async fn looked_up(&self, job: &Claimed, may_repeat: bool, refusal: Option<&Refusal>) -> Conclusion {
+        let looked = look_up(self, job, may_repeat).await;
+        let mut told = Told::default();
+        if let Some(refusal) = refusal {
+            told.status = Some(refusal.status);
+            told.request_id.clone_from(&refusal.request_id);
+            told.detail = format!("{}: {}; ", refusal.code, refusal.message);
+        }
+        told.detail.push_str(&looked.detail);
+        let error = Box::new(record_error(refusal, &looked.detail));
+        let unknown = job.unknown_first_at.is_some();
+        let outcome = match looked.found {
+            Found::Ours => AttemptOutcome::Accepted(Started {
+                job_id: None,
+                container_ids: looked.containers,
+                format: looked.format,
+            }),
+            Found::Other if unknown => AttemptOutcome::Parked(Event::FoundOther, error),
+            Found::Other => AttemptOutcome::Rejected(Event::FoundOther, error),
+            Found::Nothing if unknown => AttemptOutcome::Again(Again::NotFound),
+            Found::Nothing => AttemptOutcome::Rejected(Event::NotFound, error),
+            Found::NothingForSure => AttemptOutcome::Rejected(Event::NotFoundForSure, error),
+            Found::Undecidable => AttemptOutcome::Parked(Event::Undecidable, error),
+            Found::Later => AttemptOutcome::Again(Again::ToldToWait),
+        };
+        Conclusion { outcome, told, retry: looked.retry }
+    }
+
+    async fn record(&self, job: &Claimed, conclusion: Conclusion, holds: &[Hold]) {
+        let now_ms = self.desk.clock.now_ms();
+        let write = Arc::new(RecordOutcome {
+            job: job.id,
+            boot: self.desk.ledger.boot().to_owned(),
+            outcome: conclusion.outcome,
+            told: conclusion.told,
+            now_ms,
+            retry_ms: after(now_ms, conclusion.retry),
+        });
+        match self.desk.write_until_done("submit", Arc::clone(&write)).await {
+            Ok(state) => self.count(job, state, &write),
+            Err(error) => tracing::error!(
+                stage = "submit", job.id = job.id, brief.id = job.brief_id, %error,
+                "the outcome of a POST could not be recorded; it counts as unknown and is asked about again"
+            ),
+        }
+        if matches!(write.outcome, AttemptOutcome::Accepted(_)) {
+            for hold in holds.iter().filter(|hold| hold.by_api && concerns(hold, job)) {
+                if let Err(error) = self.lift(hold).await {
+                    tracing::error!(stage = "submit", %error, "a hold could not be lifted");
+                }
+            }
+        }
+    }
+
+    fn count(&self, job: &Claimed, state: JobState, write: &RecordOutcome) {
+        let detail = &write.told.detail;
+        let outcome = match &write.outcome {
+            AttemptOutcome::Accepted(_) => "accepted",
+            AttemptOutcome::Again(Again::Held) => "held",
+            AttemptOutcome::Again(Again::ToldToWait) => "rate_limited",
+            AttemptOutcome::Again(
+                Again::Unclaimed | Again::NotConnected | Again::Unanswered | Again::NotFound,
+            )
+            | AttemptOutcome::Parked(..) => "unknown",
+            AttemptOutcome::Rejected(..) => "refused",
+        };
+        self.desk.metrics.submissions_total.with_label_values(&[outcome]).inc();
+        let wake = self.desk.ledger.wake();
+        match state {
+            JobState::Running => {
+                self.accepted(job, &write.outcome);
+                wake.track().notify_one();
+            }
+            JobState::Rejected => {
+                let label = self.desk.project_label(&job.project_id);
+                let code = match &write.outcome {
+                    AttemptOutcome::Rejected(_, error) => Metrics::code_label(&error.code),
+                    AttemptOutcome::Accepted(_) | AttemptOutcome::Again(_) | AttemptOutcome::Parked(..) => {
+                        "other"
+                    }
+                };
+                self.desk.metrics.failures_total.with_label_values(&[code, "layers", label]).inc();
+                tracing::info!(
+                    stage = "submit",
+                    job.id = job.id,
+                    brief.id = job.brief_id,
+                    batch.id = job.batch_id,
+                    detail,
+                    "the API refused a brief for good"
+                );
+                wake.publish().notify_one();
+                wake.intake().notify_one();
+            }
+            JobState::Parked => tracing::error!(
+                stage = "submit",
+                job.id = job.id,
+                brief.id = job.brief_id,
+                batch.id = job.batch_id,
+                detail,
+                "a person must decide about this job"
+            ),
+            JobState::Submitting => tracing::warn!(
+                stage = "submit",
+                job.id = job.id,
+                brief.id = job.brief_id,
+                batch.id = job.batch_id,
+                attempt = job.attempts,
+                detail,
+                "an answer was lost; the same POST is repeated under the same key"
+            ),
+            JobState::Ready => tracing::debug!(
+                stage = "submit",
+                job.id = job.id,
+                brief.id = job.brief_id,
+                attempt = job.attempts,
+                detail,
+                "not started yet"
+            ),
+            JobState::Completed | JobState::Failed | JobState::Canceled => {}
+        }
+    }
+
+    fn accepted(&self, job: &Claimed, outcome: &AttemptOutcome) {
+        let format = match outcome {
+            AttemptOutcome::Accepted(started) => started.format.as_deref(),
+            AttemptOutcome::Again(_) | AttemptOutcome::Rejected(..) | AttemptOutcome::Parked(..) => None,
+        };
+        let waited_ms = (self.desk.clock.now_ms() - job.received_at).max(0);
+        #[expect(clippy::cast_precision_loss, reason = "a wait in milliseconds fits into 53 bits")]
+        self.desk.metrics.queue_wait_seconds.observe(waited_ms as f64 / 1_000.0);
+        if let Some(price) = self.prices.of(format) {
+            let label = self.desk.project_label(&job.project_id);
+            let containers = if job.container.is_some() { 1 } else { job.variant_count };
+            #[expect(clippy::cast_precision_loss, reason = "credits of one job fit into 53 bits")]
+            self.desk
+                .metrics
+                .credits_estimated_total
+                .with_label_values(&[Metrics::format_label(format), label])
+                .inc_by(price as f64 * containers as f64);
+        }
+        tracing::debug!(
+            stage = "submit",
+            job.id = job.id,
+            brief.id = job.brief_id,
+            batch.id = job.batch_id,
+            "accepted"
+        );
+    }
+}
+
+/// What is recorded about an attempt.
+struct Conclusion {
+    outcome: AttemptOutcome,
+    told: Told,
+    /// When it is tried again, should it be.
+    retry: Duration,
+}
+
+fn concerns(hold: &Hold, job: &Claimed) -> bool {
+    match &hold.scope {
+        HoldScope::Account => true,
+        HoldScope::Project(id) => *id == job.project_id,
+        HoldScope::Batch(id) => *id == job.batch_id,
+    }
+}
+
+/// A brief whose own `budget.maxCredits` is below what it needs fails by itself and holds nobody.
+fn over_own_budget(job: &Claimed, refusal: Option<&Refusal>) -> bool {
+    let Some(required) = refusal.and_then(answer::required_credits) else { return false };
+    let own = serde_json::from_str::<serde_json::Value>(&job.body)
+        .ok()
+        .and_then(|body| body.get("budget")?.get("maxCredits")?.as_u64());
+    own.is_some_and(|own| required > own)
+}
+
+fn retry_after(refusal: Option<&Refusal>, default: Duration) -> Duration {
+    refusal.and_then(|refusal| refusal.retry_after).unwrap_or(default)
+}
+
+fn told(trouble: &Trouble) -> Told {
+    match trouble {
+        Trouble::NotConnected(detail) => Told { status: None, request_id: None, detail: detail.clone() },
+        Trouble::NoAnswer(lost) => {
+            Told { status: lost.status, request_id: None, detail: lost.detail.clone() }
+        }
+        Trouble::Refusal(refusal) => Told {
+            status: Some(refusal.status),
+            request_id: refusal.request_id.clone(),
+            detail: format!("{}: {}", refusal.code, refusal.message),
+        },
+    }
+}
+
+fn record_error(refusal: Option<&Refusal>, found: &str) -> RecordError {
+    let Some(refusal) = refusal else {
+        return RecordError::new(Source::Briefd, "OUTCOME_UNKNOWN", found);
+    };
+    let message =
+        if found.is_empty() { refusal.message.clone() } else { format!("{} ({found})", refusal.message) };
+    let mut error = RecordError::new(Source::Layers, refusal.code.clone(), message);
+    error.request_id.clone_from(&refusal.request_id);
+    error.details.clone_from(&refusal.details);
+    error
+}
