@@ -5,9 +5,12 @@
 //! when it is over.
 
 mod account;
+pub mod enqueue;
 mod gauges;
+pub mod generate;
 pub mod requests;
 pub mod run;
+pub mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -272,6 +272,7 @@ impl Decide {
             return self.repeat(db, known).await;
         }
         if self.was_an_earlier_run(db, known.id, &fingerprint).await? {
+            self.show_file_again(db, known).await?;
             return Ok(Verdict::Done(Decision::Duplicate, known.id, known.run));
         }
         if !known.touched && !in_flight(known)? {
@@ -286,10 +287,19 @@ impl Decide {
     /// Same content as the current run.
     async fn repeat(&self, db: &mut SqliteConnection, known: &BriefRow) -> Result<Verdict, LedgerError> {
         if !has_ended(known.state()?) {
+            self.show_file_again(db, known).await?;
             return Ok(Verdict::Done(Decision::Duplicate, known.id, known.run));
         }
         publish_again(db, known.id, &self.input, self.now_ms).await?;
         Ok(Verdict::Done(Decision::Republished, known.id, known.run))
+    }
+
+    /// A file of records is written anew by each command, so what an earlier one has shown of a brief is part of it.
+    async fn show_file_again(&self, db: &mut SqliteConnection, known: &BriefRow) -> Result<(), LedgerError> {
+        if matches!(self.input, Input::File(_)) && known.input != Input::Queue.word() {
+            publish_again(db, known.id, &self.input, self.now_ms).await?;
+        }
+        Ok(())
     }
 
     async fn was_an_earlier_run(

@@ -24,6 +24,7 @@ mod read;
 mod request;
 mod rows;
 mod settle;
+mod summary;
 mod totals;
 mod wake;
 mod writer;
@@ -43,6 +44,7 @@ pub use read::{
 pub use request::{Request, RequestDone};
 pub use rows::Input;
 pub use settle::{ContainerEnd, Ended, Running, Settle};
+pub use summary::{FailureCount, Mishap, Results, Session};
 pub use totals::{Imbalance, Tally};
 pub use wake::Wake;
 pub use writer::Write;
