@@ -24,8 +24,10 @@ const WAIT_STEP: Duration = Duration::from_secs(1);
 /// How often `--watch` draws.
 const WATCH_STEP: Duration = Duration::from_secs(2);
 
-/// How far everything is, trouble first: what is held, parked or not sent, then a line for each of the newest batches,
-/// then the command that helps next. With BATCH: its totals, why what did not complete did not, and which project is
+/// How far everything is, trouble first
+///
+/// What is held, parked or not sent, then a line for each of the newest batches, then the command that helps next. With
+/// BATCH: its totals, why what did not complete did not, and which project is
 /// worst. Reads beside a running worker.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -127,7 +129,7 @@ impl Look<'_> {
             let parked = progress.counts.get(BriefState::Parked);
             if parked > 0 && !warned {
                 eprintln!(
-                    "briefd: {parked} parked: they do not end before a person decides (briefd resolve)"
+                    "briefd: {parked} parked: they do not end before a person decides (briefd status tells which)"
                 );
                 warned = true;
             }
