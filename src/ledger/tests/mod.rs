@@ -285,6 +285,7 @@ fn options(clock: &Clock, metrics: &Metrics, input: &Input) -> OpenOptions {
         metrics: metrics.clone(),
         origin: "https://api.layers.com".to_owned(),
         input: input.clone(),
+        repeat_after: REPEAT_AFTER,
         beat: Box::new(|| {}),
     }
 }
