@@ -90,7 +90,7 @@ fn sent_text(done: &Enqueued, survey: &Survey, settings: &Settings) -> String {
     if done.repeats > 0 {
         let says = if done.repeats == 1 { "says" } else { "say" };
         let repeats = counted(number(done.repeats), "line");
-        text += &format!("{repeats} {says} the same as an earlier one: sent once\n");
+        text.push_str(&format!("{repeats} {says} the same as an earlier one: sent once\n"));
     }
     let mut batches = survey.batches.iter();
     let batch = match (batches.next(), batches.next()) {
@@ -106,7 +106,7 @@ fn quoted_text(file: &str, survey: &Survey, settings: &Settings) -> String {
     let mut text = format!("{file}: {}, {}; nothing was sent\n", quote.briefs(), quote.containers());
     text.push_str(&quote.table());
     if let Some(credits) = quote.credits() {
-        text += &format!("  about {} credits in all\n", thousands(credits));
+        text.push_str(&format!("  about {} credits in all\n", thousands(credits)));
     }
     if let Some(limits) = numbers(settings.layers.tier, settings.layers.limits) {
         let windows = survey.briefs.div_ceil(u64::from(limits.starts.max(1)));
@@ -120,7 +120,7 @@ fn quoted_text(file: &str, survey: &Survey, settings: &Settings) -> String {
             Duration::ZERO => "all start at once".to_owned(),
             time => format!("the last one starts after {}", roughly(time)),
         };
-        text += &format!("  {last} ({starts})\n");
+        text.push_str(&format!("  {last} ({starts})\n"));
     }
     text
 }

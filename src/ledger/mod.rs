@@ -29,6 +29,9 @@ mod totals;
 mod wake;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
 pub use claim::{Claim, Claimed, Found, Inspect, Inspected, Inspection, Work};

@@ -40,7 +40,8 @@ pub struct OpenOptions {
     pub beat: Box<dyn Fn() + Send>,
 }
 
-/// The worker's ledger. Cheap to clone. The lock is held until the last clone is gone, or the process dies.
+/// The worker's ledger. Cheap to clone. The lock is held until the last clone is gone and what was handed in is
+/// committed, or the process dies.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     reader: Reader,
@@ -75,7 +76,8 @@ impl Ledger {
         let boot = Uuid::new_v4().to_string();
         let unclean = start_boot(&mut connection, &boot).await?;
         let reader = Reader::connect(path).await?;
-        let writer = Writer::start(connection, connect, options.metrics, options.beat);
+        let lock = Arc::new(lock);
+        let writer = Writer::start(connection, connect, (options.metrics, options.beat), Arc::clone(&lock));
         let ledger = Self {
             reader,
             writer,
@@ -83,7 +85,7 @@ impl Ledger {
             boot: boot.into(),
             input: options.input,
             unclean,
-            _lock: Arc::new(lock),
+            _lock: lock,
         };
         let now_ms = options.clock.now_ms();
         let repeat_ms =
@@ -335,9 +337,14 @@ async fn start_boot(connection: &mut SqliteConnection, boot: &str) -> Result<boo
 /// The newest time stored, in milliseconds; the ledger's clock never goes back behind it.
 async fn newest_time(connection: &mut SqliteConnection) -> Result<i64, LedgerError> {
     let newest: Option<i64> =
-        sqlx::query_scalar("SELECT max(at) FROM (SELECT at FROM history ORDER BY id DESC LIMIT 1)")
-            .fetch_one(connection)
-            .await?;
+        // Ids rise with time; an unreadable message has no history.
+        sqlx::query_scalar(
+            "SELECT max(at) FROM (SELECT max(at) AS at FROM (SELECT at FROM history ORDER BY id DESC LIMIT 1) \
+             UNION ALL SELECT max(at) FROM (SELECT at FROM delivery ORDER BY id DESC LIMIT 1) \
+             UNION ALL SELECT max(created_at) FROM (SELECT created_at FROM outbox ORDER BY id DESC LIMIT 1))",
+        )
+        .fetch_one(connection)
+        .await?;
     Ok(newest.unwrap_or(0))
 }
 

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use self::follow::{Followed, Look, Next};
 use super::desk::LOOK_AGAIN;
-use super::look_up::end_of;
+use super::look_up::end_has_changed;
 use super::{Desk, Prices};
 use crate::config;
 use crate::job::{ApiStatus, ContainerReading, JobReading};
@@ -272,7 +272,7 @@ fn has_ended(running: &Running, reading: &ContainerReading, job: Option<&JobRead
     match &running.seen_before {
         None => true,
         Some(before) => {
-            let changed = *before != end_of(reading);
+            let changed = end_has_changed(before, reading);
             // The job was read before the container, so this read began after the job was over.
             let agrees = job.is_some_and(|job| job.status == reading.status);
             changed || agrees
