@@ -15,7 +15,7 @@ use crate::stages::back_off::{after, delay};
 use crate::stages::look_up::{Found, look_up};
 use crate::telemetry::Metrics;
 
-/// A key-only job is not POSTed again later than this after its first unknown attempt (the API keeps keys for 24 h).
+/// A key-only job is not `POSTed` again later than this after its first unknown attempt (the API keeps keys for 24 h).
 const KEY_WINDOW: Duration = Duration::from_hours(23);
 /// How long starts wait after a 429 that does not say.
 const RATE_LIMITED_WAIT: Duration = Duration::from_secs(5);
