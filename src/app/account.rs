@@ -5,13 +5,16 @@ use std::time::Duration;
 use super::Worker;
 use crate::config::layers::{LimitOverrides, Tier};
 use crate::layers::{self, Limits, Numbers, Priority};
-use crate::ledger::{BindOrganization, Hold, HoldScope, SetHold};
+use crate::ledger::{BindOrganization, Hold, HoldScope, LiftHold, SetHold};
 use crate::stages::{Desk, Prices};
 
 /// How often an API that does not answer is asked again.
 const AGAIN: Duration = Duration::from_mins(1);
 /// How often credits are looked at.
 const CREDITS_EVERY: Duration = Duration::from_mins(5);
+
+/// The hold's reason when the key belongs to another organization than the ledger.
+const OTHER_ORGANIZATION: &str = "OTHER_ORGANIZATION";
 
 pub(super) fn spawn(worker: &Worker) {
     let settings = worker.settings();
@@ -77,11 +80,11 @@ impl Account {
     /// A ledger belongs to one organization: under another one nothing is started.
     async fn bind(&self, organization: String) {
         match self.desk.ledger.write(BindOrganization(organization.clone())).await {
-            Ok(bound) if bound == organization => {}
+            Ok(bound) if bound == organization => self.right_organization().await,
             Ok(bound) => {
                 let hold = Hold {
                     scope: HoldScope::Account,
-                    reason: "OTHER_ORGANIZATION".to_owned(),
+                    reason: OTHER_ORGANIZATION.to_owned(),
                     detail: format!(
                         "the ledger belongs to organization {bound}, the API key to {organization}"
                     ),
@@ -100,6 +103,16 @@ impl Account {
                 }
             }
             Err(error) => tracing::error!(%error, "the organization could not be stored"),
+        }
+    }
+
+    /// A hold for another organization is over once the key is that of the ledger's.
+    async fn right_organization(&self) {
+        let lift = LiftHold { scope: HoldScope::Account, reason: Some(OTHER_ORGANIZATION.to_owned()) };
+        match self.desk.ledger.write(lift).await {
+            Ok(0) => {}
+            Ok(_) => tracing::info!(reason = OTHER_ORGANIZATION, "the hold is over; starts go on"),
+            Err(error) => tracing::error!(%error, "a hold could not be lifted"),
         }
     }
 

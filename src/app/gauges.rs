@@ -7,7 +7,7 @@ use super::Worker;
 use crate::job::{BriefState, JobState};
 use crate::ledger::{Hold, HoldScope, LedgerError, Tally};
 use crate::stages::Desk;
-use crate::telemetry::{Notice, NoticeKind};
+use crate::telemetry::{HOLD_REASONS, HOLD_SCOPES, Metrics, Notice, NoticeKind};
 
 const EVERY: Duration = Duration::from_secs(2);
 /// Rows are counted again this often as long as there are few; at start always.
@@ -82,46 +82,45 @@ impl Gauges {
         Ok(())
     }
 
+    /// Sets each gauge once, to its final value: a scrape may come at any time.
     fn tally(&self, rows: &[Tally]) {
         let metrics = &self.desk.metrics;
-        metrics.briefs.reset();
-        let labels: Vec<&str> = self.desk.aliases.values().map(String::as_str).chain(["other"]).collect();
+        let sum = |what: &str, state: &str, label: Option<&str>| -> i64 {
+            let of_label =
+                |row: &&Tally| label.is_none_or(|label| self.desk.project_label(&row.label) == label);
+            rows.iter()
+                .filter(|row| row.what == what && row.state == state)
+                .filter(of_label)
+                .map(|row| row.n)
+                .sum()
+        };
         for state in BriefState::ALL {
-            for label in &labels {
-                metrics.briefs.with_label_values(&[state.word(), label]).set(0);
+            for label in self.desk.aliases.values().map(String::as_str).chain(["other"]) {
+                metrics.briefs.with_label_values(&[state.word(), label]).set(sum(
+                    "brief",
+                    state.word(),
+                    Some(label),
+                ));
             }
         }
         for state in JobState::ALL {
-            let n = rows
-                .iter()
-                .filter(|row| row.what == "job" && row.state == state.word())
-                .map(|row| row.n)
-                .sum();
-            metrics.jobs.with_label_values(&[state.word()]).set(n);
+            metrics.jobs.with_label_values(&[state.word()]).set(sum("job", state.word(), None));
         }
-        for row in rows {
-            match (row.what.as_str(), row.state.as_str()) {
-                ("brief", state) => {
-                    metrics
-                        .briefs
-                        .with_label_values(&[state, self.desk.project_label(&row.label)])
-                        .add(row.n);
-                }
-                ("outbox", "pending") => metrics.outbox_pending.set(row.n),
-                ("outbox", "parked") => metrics.outbox_parked.set(row.n),
-                _ => {}
-            }
-        }
-        if !rows.iter().any(|row| row.what == "outbox" && row.state == "pending") {
-            metrics.outbox_pending.set(0);
-        }
+        metrics.outbox_pending.set(sum("outbox", "pending", None));
+        metrics.outbox_parked.set(sum("outbox", "parked", None));
     }
 
     fn holds(&self, holds: &[Hold]) {
-        self.desk.metrics.holds.reset();
+        for scope in HOLD_SCOPES {
+            for reason in HOLD_REASONS {
+                let alike =
+                    |hold: &&Hold| hold.scope.word() == scope && Metrics::hold_label(&hold.reason) == reason;
+                let n = i64::try_from(holds.iter().filter(alike).count()).unwrap_or(i64::MAX);
+                self.desk.metrics.holds.with_label_values(&[scope, reason]).set(n);
+            }
+        }
         let mut notices = Vec::new();
         for hold in holds {
-            self.desk.metrics.holds.with_label_values(&[hold.scope.word(), &hold.reason]).add(1);
             let whose = match &hold.scope {
                 HoldScope::Account => "account".to_owned(),
                 HoldScope::Project(id) => self.desk.aliases.get(id).unwrap_or(id).clone(),

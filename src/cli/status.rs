@@ -129,7 +129,7 @@ impl Look<'_> {
             let parked = progress.counts.get(BriefState::Parked);
             if parked > 0 && !warned {
                 eprintln!(
-                    "briefd: {parked} parked: they do not end before a person decides (briefd resolve)"
+                    "briefd: {parked} parked: they do not end before a person decides (briefd status tells which)"
                 );
                 warned = true;
             }

@@ -48,6 +48,7 @@ impl World {
             origin: "https://api.layers.com".to_owned(),
             input: Input::Queue,
             beat: Box::new(|| {}),
+            repeat_after: Duration::from_mins(1),
         };
         let ledger = Ledger::open(&settings.ledger.path, options).await.unwrap();
         Self { ledger, clock, settings, _folder: folder }
@@ -225,6 +226,7 @@ impl World {
     }
 
     /// Runs a command line as `main` does.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only the commands that read are tested here")]
     async fn try_run(&self, line: &[&str], out: &mut impl Write) -> anyhow::Result<Outcome> {
         let words = std::iter::once("briefd").chain(line.iter().copied());
         match Cli::try_parse_from(words)?.command {

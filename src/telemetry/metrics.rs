@@ -27,6 +27,20 @@ pub const KNOWN_CODES: [&str; 14] = [
     "other",
 ];
 
+/// Why starts can be held; any other reason is shown as `OTHER`.
+pub const HOLD_REASONS: [&str; 8] = [
+    "UNAUTHENTICATED",
+    "FORBIDDEN_SCOPE",
+    "KILL_SWITCH",
+    "BILLING_EXHAUSTED",
+    "OTHER_ORGANIZATION",
+    "API_DOWN",
+    "OPERATOR",
+    "OTHER",
+];
+/// What a hold can stop.
+pub const HOLD_SCOPES: [&str; 3] = ["account", "project", "batch"];
+
 /// Milliseconds: ledger commits.
 const COMMIT_SECONDS: [f64; 11] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 /// Rows a commit.
@@ -226,6 +240,11 @@ impl Metrics {
             }
             self.generation_seconds.with_label_values(&[format]);
         }
+        for scope in HOLD_SCOPES {
+            for reason in HOLD_REASONS {
+                self.holds.with_label_values(&[scope, reason]).set(0);
+            }
+        }
         for class in ["read", "write", "start"] {
             self.api_limit.with_label_values(&[class]).set(0);
             self.api_budget_remaining.with_label_values(&[class]).set(0);
@@ -251,6 +270,11 @@ impl Metrics {
     /// The label value for a format: a known one, else `other`.
     pub fn format_label(format: Option<&str>) -> &'static str {
         FORMATS.into_iter().find(|known| Some(*known) == format).unwrap_or("other")
+    }
+
+    /// The label value for a hold's reason: a known one, else `OTHER`.
+    pub fn hold_label(reason: &str) -> &'static str {
+        HOLD_REASONS.into_iter().find(|known| *known == reason).unwrap_or("OTHER")
     }
 
     /// The label value for a failure code: a known one, else `other`.

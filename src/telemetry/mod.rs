@@ -6,4 +6,4 @@ pub mod logging;
 mod metrics;
 
 pub use health::{Health, LATE_AFTER_SECONDS, Notice, NoticeKind};
-pub use metrics::{KNOWN_CODES, Metrics};
+pub use metrics::{HOLD_REASONS, HOLD_SCOPES, KNOWN_CODES, Metrics};

@@ -4,6 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use briefd::brief::{Brief, Rules, Unreadable, parse};
+use briefd::config::work::{MissingBriefId, Validation};
+use briefd::files::BriefFile;
+use briefd::flow::Source as _;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -64,37 +68,46 @@ fn the_launch_batch_lets_the_simulator_misbehave_but_nothing_fail() {
     }
 }
 
-#[test]
-fn the_csv_file_says_the_same_as_the_jsonl_file() {
-    let mut reader = csv::Reader::from_path(example("spring-launch.csv")).unwrap();
-    let columns = reader.headers().unwrap().clone();
-    let lists = ["brief.valuePropositions", "brief.targetPlatforms", "brief.themeTags", "targetPlatforms"];
-    let mut rows = Vec::new();
-    for row in reader.records() {
-        let mut brief = json!({});
-        for (column, cell) in columns.iter().zip(&row.unwrap()).filter(|(_, cell)| !cell.is_empty()) {
-            let path = format!("/{}", column.replace('.', "/"));
-            let value = if lists.contains(&column) || column.starts_with("references.") {
-                cell.split('|').collect()
-            } else if cell.starts_with('{') || cell.parse::<u64>().is_ok() {
-                serde_json::from_str(cell).unwrap()
-            } else {
-                Value::from(cell)
-            };
-            put(&mut brief, &path, value);
-        }
-        rows.push(brief);
+/// Reads a file as `generate` does.
+async fn read(name: &str) -> Vec<Result<Brief, Unreadable>> {
+    let projects = BTreeMap::new();
+    let rules = Rules {
+        max_message_bytes: 256 * 1024,
+        validation: Validation::Strict,
+        missing_brief_id: MissingBriefId::Content,
+        projects: &projects,
+        batch: None,
+        default_batch: None,
+        batch_size: None,
+    };
+    let mut file = BriefFile::open(&example(name)).unwrap();
+    let mut briefs = Vec::new();
+    while let Some(deliveries) = file.receive(100).await {
+        briefs.extend(deliveries.iter().map(|delivery| parse(delivery, &rules)));
     }
-    assert_eq!(rows, briefs("spring-launch.jsonl"));
+    briefs
 }
 
-fn put(object: &mut Value, path: &str, value: Value) {
-    let place = path.split('/').skip(1).fold(object, |place, name| &mut place[name]);
-    *place = value;
+#[tokio::test]
+async fn the_csv_file_holds_the_same_briefs_as_the_jsonl_file_and_all_are_valid() {
+    let (lines, rows) = (read("spring-launch.jsonl").await, read("spring-launch.csv").await);
+    assert_eq!((lines.len(), rows.len()), (24, 24));
+    for (line, row) in lines.into_iter().zip(rows) {
+        let (line, row) = (line.unwrap(), row.unwrap());
+        assert_eq!((&line.violations, &row.violations), (&vec![], &vec![]), "{:?}", line.identity);
+        assert_eq!((line.identity, line.fingerprint), (row.identity, row.fingerprint));
+        assert_eq!(
+            (line.priority, line.batch_size, line.metadata),
+            (row.priority, row.batch_size, row.metadata)
+        );
+    }
 }
 
-#[test]
-fn the_file_with_failures_has_one_line_that_cannot_be_read() {
+#[tokio::test]
+async fn the_file_with_failures_has_one_line_that_cannot_be_read_and_two_invalid_briefs() {
+    let read = read("with-failures.jsonl").await;
+    assert_eq!(read.iter().filter(|brief| brief.is_err()).count(), 1);
+    assert_eq!(read.iter().flatten().filter(|brief| !brief.is_valid()).count(), 2);
     let text = std::fs::read_to_string(example("with-failures.jsonl")).unwrap();
     assert_eq!(text.lines().count(), 12);
     let briefs = briefs("with-failures.jsonl");

@@ -27,7 +27,7 @@ pub(super) fn trouble(facts: &Facts, settings: &Settings) -> Vec<String> {
     if facts.outbox_parked > 0 {
         let text = format!(
             "{}: the broker closed the channel over each of them, too large perhaps. \
-             Raise its message size limit, then publish them again: briefd records --publish",
+             Raise its message size limit, then send their briefs again: the records go out once more",
             counted(facts.outbox_parked, "message")
         );
         lines.extend(wrap("! UNSENT  ", &text));
@@ -73,7 +73,7 @@ fn what_lifts(hold: &Hold, now_ms: i64, projects: Projects<'_>) -> String {
         HoldScope::Batch(id) => format!(" --batch {}", quoted(id)),
     };
     if !hold.by_api {
-        return format!("Go on: briefd release{scope}");
+        return "An operator set it, and an operator lifts it.".to_owned();
     }
     match (hold.reason.as_str(), hold.probe_ms) {
         ("BILLING_EXHAUSTED", _) => "Add credits: it goes on by itself.".to_owned(),
@@ -88,10 +88,10 @@ fn what_lifts(hold: &Hold, now_ms: i64, projects: Projects<'_>) -> String {
             "Layers has switched the key or the organization off: ask them; it goes on by itself.".to_owned()
         }
         ("API_DOWN", _) => "The API does not answer: it goes on by itself with the first answer.".to_owned(),
-        (code, None) => format!(
-            "See which: briefd list{scope} --code {}. When mended: briefd release{scope}",
-            quoted(code)
-        ),
+        ("OTHER_ORGANIZATION", _) => {
+            "Use the key of that organization, or another ledger for this one.".to_owned()
+        }
+        (code, None) => format!("See which: briefd list{scope} --code {}.", quoted(code)),
         (_, Some(probe_ms)) => {
             format!("It is tested again at {}, and goes on by itself.", since_when(probe_ms, now_ms))
         }
@@ -120,7 +120,7 @@ fn parked(facts: &Facts, projects: Projects<'_>) -> Vec<String> {
     }
     if let Some(first) = named.first() {
         let id = quoted(&first.brief_id);
-        lines.extend(wrap(INDENT, &format!("Look, then decide: briefd show {id}, briefd resolve {id}")));
+        lines.extend(wrap(INDENT, &format!("Look at what is known: briefd show {id}")));
     }
     lines
 }
@@ -177,10 +177,12 @@ impl<'a> LateGroup<'a> {
             format!("{head}: no worker runs. Start: briefd run")
         } else if self.tried {
             format!(
-                "{head}: tried in vain. Is a queue bound for it on exchange {exchange}? See: briefd doctor"
+                "{head}: tried in vain. Is a queue bound for it on exchange {exchange}? See: briefd topology"
             )
         } else {
-            format!("{head}: exchange {exchange} is not reached, or many are to be sent. See: briefd doctor")
+            format!(
+                "{head}: exchange {exchange} is not reached, or many are to be sent. See: briefd topology"
+            )
         }
     }
 }

@@ -151,7 +151,7 @@ fn codes(detail: &Detail) -> Vec<String> {
         .iter()
         .map(|code| {
             let helps = match code.remedy.as_str() {
-                _ if code.code == CANCELED => "briefd rerun --canceled, if it is wanted after all",
+                _ if code.code == CANCELED => "run it again, if it is wanted after all",
                 "rerun" => "run it again as it is",
                 "change" => "change the brief or the project first",
                 _ => "nothing",
@@ -189,13 +189,13 @@ fn next_of_batch(batch: &BatchFacts, detail: &Detail) -> String {
     };
     let (rerun, change) = (helped_by("rerun"), helped_by("change"));
     if rerun > 0 {
-        return format!("Plan {} again:  briefd rerun --batch {name} --dry-run", counted(rerun, "brief"));
+        return format!(
+            "To run {} again, send each with \"run\" one higher than in its record",
+            counted(rerun, "brief")
+        );
     }
     if change > 0 {
-        return format!(
-            "Plan {} with a change:  briefd rerun --batch {name} --patch FILE --dry-run",
-            counted(change, "brief")
-        );
+        return format!("To mend {}:  briefd list --batch {name} --state failed", counted(change, "brief"));
     }
     if batch.counts.open() > 0 {
         format!("Until it has ended:  briefd status {name} --wait")

@@ -119,7 +119,6 @@ impl Submit {
             .write(LiftHold { scope: hold.scope.clone(), reason: Some(hold.reason.clone()) })
             .await?;
         if lifted > 0 {
-            self.desk.metrics.holds.with_label_values(&[hold.scope.word(), &hold.reason]).set(0);
             tracing::info!(
                 stage = "submit",
                 scope = hold.scope.word(),
@@ -167,11 +166,10 @@ impl Submit {
         };
         match self.desk.ledger.write(SetHold(hold.clone())).await {
             Ok(true) => {
-                self.desk.metrics.holds.with_label_values(&[hold.scope.word(), code]).set(1);
                 tracing::warn!(
                     stage = "submit",
                     scope = hold.scope.word(),
-                    target = self.desk.project_label(hold.scope.target()),
+                    target = hold.scope.target(),
                     reason = code,
                     detail = hold.detail,
                     "starts are held; nothing fails, and it goes on by itself once this is mended"
