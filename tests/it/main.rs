@@ -11,5 +11,6 @@ mod documents;
 mod end_to_end;
 mod examples;
 mod holds;
+mod intake_table;
 mod layering;
 mod support;
