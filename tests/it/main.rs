@@ -1,3 +1,13 @@
 //! One integration binary, a file per behaviour.
 
+#![expect(
+    unreachable_pub,
+    reason = "a test binary has no outside; `pub` is what a module shows to the others"
+)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod broker;
+mod end_to_end;
+mod examples;
+mod layering;
+mod support;

@@ -1,0 +1,44 @@
+//! What the tests stand on: a real broker ([`broker`]), the real program ([`process`]), and one judge of what they
+//! left behind ([`checker`]).
+//!
+//! Waits end with a condition and have a bound; nothing sleeps for a fixed time. Whatever a test makes is removed
+//! when it goes out of scope, also when the test fails.
+
+pub mod broker;
+pub mod checker;
+pub mod message;
+pub mod process;
+
+use std::time::Duration;
+
+/// How often a condition is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Looks at a condition until it tells something, `None` after the bound.
+pub async fn eventually<T>(within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let began = std::time::Instant::now();
+    loop {
+        if let Some(told) = look().await {
+            return Some(told);
+        }
+        if began.elapsed() >= within {
+            return None;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// A setting for a child process: name and value of an environment variable.
+pub type Variable = (&'static str, String);
+
+#[tokio::test]
+async fn a_condition_that_never_holds_is_given_up_after_the_bound() {
+    let mut looks = 0;
+    let told = eventually(Duration::from_millis(30), async || {
+        looks += 1;
+        None::<()>
+    })
+    .await;
+    assert_eq!(told, None);
+    assert!(looks > 1);
+}

@@ -1,0 +1,234 @@
+//! The real program as a child process: the worker, the sandbox, or any command.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Variable, eventually};
+
+/// Bound of waits for something that a healthy program does at once.
+pub const PROMPTLY: Duration = Duration::from_secs(30);
+/// The key that sandboxes of tests let in.
+pub const API_KEY: &str = "lp_test_0123456789abcdef_0123456789abcdef0123456789abcdef0123456789a";
+
+/// A port of 127.0.0.1 that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// `briefd` with the given arguments, in `dir`, knowing nothing of the caller's settings.
+pub fn briefd(dir: &Path, arguments: &[&str], variables: &[Variable]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_briefd"));
+    command.args(arguments).current_dir(dir).env_clear();
+    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command.envs(variables.iter().map(|(name, value)| (*name, value)));
+    command
+}
+
+/// A child process. Its output goes to files; it is killed when dropped.
+pub struct Process {
+    child: Child,
+    /// File of its standard output; that of its standard error ends in `.err` instead of `.out`.
+    output: PathBuf,
+}
+
+impl Process {
+    /// Starts a command whose output goes to new files in `dir`.
+    pub fn start(dir: &Path, mut command: Command) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let output = dir.join(format!("process-{}.out", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let file = |path: &Path| File::create(path).expect("the test's directory can be written to");
+        command.stdin(Stdio::null()).stdout(file(&output)).stderr(file(&output.with_extension("err")));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+        Self { child, output }
+    }
+
+    /// What it has written to standard output so far.
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(&self.output).expect("the output file can be read")
+    }
+
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(self.output.with_extension("err")).expect("the output file can be read")
+    }
+
+    /// Asks it to end.
+    pub fn sigterm(&self) {
+        self.signal("TERM");
+    }
+
+    /// Ends it without asking; returns when it is gone.
+    pub fn sigkill(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "SIG{name} cannot be sent: it has ended already"
+        );
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn wait_exit(&mut self, within: Duration) -> ExitStatus {
+        let ended = eventually(within, async || self.ended()).await;
+        ended.unwrap_or_else(|| panic!("it has not ended within {within:?}; it said:\n{}", self.stderr()))
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Waits until an address answers with 200 and returns the body.
+    async fn wait_answer(&mut self, url: &str, within: Duration) -> String {
+        let answer = eventually(within, async || {
+            if let Some(status) = self.ended() {
+                panic!("it ended ({status}) instead of serving {url}; it said:\n{}", self.stderr());
+            }
+            get(url).await
+        });
+        let answer = answer.await;
+        answer
+            .unwrap_or_else(|| panic!("{url} did not answer within {within:?}; it said:\n{}", self.stderr()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An error says that it has ended already, which is what is wanted.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("--- {} said:\n{}", self.output.display(), self.stderr());
+        }
+    }
+}
+
+/// The body, if the answer is 200.
+async fn get(url: &str) -> Option<String> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().ok()?;
+    let answer = client.get(url).send().await.ok()?;
+    if answer.status() == 200 { answer.text().await.ok() } else { None }
+}
+
+/// `briefd run`, with its ledger in a directory that the test keeps, so that a second one can go on with it.
+pub struct Worker {
+    /// The process.
+    pub process: Process,
+    http: String,
+}
+
+impl Worker {
+    /// Starts a worker; later variables win.
+    pub fn spawn(dir: &Path, variables: &[Variable]) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut all = vec![
+            ("BRIEFD__HTTP__LISTEN", address.clone()),
+            ("BRIEFD__LEDGER__URL", format!("sqlite://{}", dir.join("briefd.db").display())),
+        ];
+        all.extend_from_slice(variables);
+        let process = Process::start(dir, briefd(dir, &["run"], &all));
+        Self { process, http: format!("http://{address}") }
+    }
+
+    /// Waits until broker, ledger and stages are up.
+    pub async fn wait_ready(&mut self) {
+        self.process.wait_answer(&format!("{}/readyz", self.http), PROMPTLY).await;
+    }
+
+    /// The metrics as Prometheus text.
+    pub async fn metrics(&self) -> String {
+        get(&format!("{}/metrics", self.http)).await.expect("a running worker serves its metrics")
+    }
+}
+
+/// `briefd sandbox`.
+pub struct SandboxProcess {
+    /// The process.
+    pub process: Process,
+    url: String,
+    _dir: TempDir,
+}
+
+impl SandboxProcess {
+    /// Starts a sandbox that lets [`API_KEY`] in, and waits until it answers.
+    pub async fn spawn(arguments: &[&str]) -> Self {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut all = vec!["sandbox", "--listen", &address, "--api-key", API_KEY];
+        all.extend_from_slice(arguments);
+        let process = Process::start(dir.path(), briefd(dir.path(), &all, &[]));
+        let mut sandbox = Self { process, url: format!("http://{address}"), _dir: dir };
+        let summary = format!("{}/_sandbox/account?summary=1", sandbox.url);
+        sandbox.process.wait_answer(&summary, PROMPTLY).await;
+        sandbox
+    }
+
+    /// The settings that make a worker use this sandbox.
+    pub fn variables(&self) -> Vec<Variable> {
+        vec![("BRIEFD__LAYERS__BASE_URL", self.url.clone()), ("LAYERS_API_KEY", API_KEY.to_owned())]
+    }
+
+    /// What it did and was asked, as JSON.
+    pub async fn account(&self) -> Value {
+        let text = get(&format!("{}/_sandbox/account", self.url)).await.expect("the sandbox answers");
+        serde_json::from_str(&text).expect("the account is JSON")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[tokio::test]
+    async fn output_and_exit_status_of_a_process_are_kept() {
+        let dir = TempDir::new().unwrap();
+        let mut process = Process::start(dir.path(), shell("echo out; echo err >&2; exit 3"));
+        assert_eq!(process.wait_exit(PROMPTLY).await.code(), Some(3));
+        assert_eq!((process.stdout().as_str(), process.stderr().as_str()), ("out\n", "err\n"));
+    }
+
+    #[tokio::test]
+    async fn a_process_can_be_asked_to_end() {
+        use std::os::unix::process::ExitStatusExt;
+        let dir = TempDir::new().unwrap();
+        let mut process = Process::start(dir.path(), shell("exec sleep 600"));
+        process.sigterm();
+        assert_eq!(process.wait_exit(PROMPTLY).await.signal(), Some(15));
+    }
+
+    #[test]
+    fn a_process_does_not_outlive_its_test() {
+        let dir = TempDir::new().unwrap();
+        let process = Process::start(dir.path(), shell("exec sleep 600"));
+        let id = process.child.id().to_string();
+        drop(process);
+        let alive = Command::new("kill").args(["-0", &id]).stderr(Stdio::null()).status().unwrap();
+        assert!(!alive.success());
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "broken on purpose")]
+    async fn a_process_that_ends_instead_of_serving_is_named_with_what_it_said() {
+        let dir = TempDir::new().unwrap();
+        let mut process = Process::start(dir.path(), shell("echo broken on purpose >&2; exit 1"));
+        process.wait_exit(PROMPTLY).await;
+        process.wait_answer(&format!("http://127.0.0.1:{}/", free_port()), PROMPTLY).await;
+    }
+}
