@@ -91,6 +91,7 @@ impl Worker {
             metrics: metrics.clone(),
             origin: settings.layers.origin(),
             input,
+            repeat_after: settings.submit.repeat_after,
             beat,
         };
         let api = layers::Client::new(&settings.layers, clock.clone(), metrics.clone())?;

@@ -85,7 +85,7 @@ impl Connection {
     }
 }
 
-/// Connects within [`CONNECT_LIMIT`]. Cancel-safe: given up, it leaves no thread and no socket.
+/// Connects within ten seconds. Cancel-safe: given up, it leaves no thread and no socket.
 pub async fn connect(amqp: &Amqp, purpose: Purpose) -> Result<Connection, ConnectError> {
     connect_within(amqp, purpose, CONNECT_LIMIT).await
 }

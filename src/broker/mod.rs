@@ -8,7 +8,7 @@
 //!
 //! * Everything is bounded: connecting, each answer of the broker, closing. lapin bounds none of them.
 //! * lapin's own recovery is off. After any error of a connection, a channel or a consumer the whole of it is thrown
-//!   away and built again, with growing delays, for ever ([`supervise`]).
+//!   away and built again, with growing delays, for ever (`supervise`).
 //! * Every AMQP option is written out with its reason, never left to a default.
 //! * Nobody here decides about a message: no requeue, no retry queue, no time to live. Delays live in the ledger.
 //!

@@ -17,7 +17,9 @@ use crate::ledger::{BriefFilter, BriefLine, Reader, Waiting};
 /// Briefs that are read and written at a time.
 const PAGE: u32 = 500;
 
-/// One line a brief, in the order they came. CODE is why a brief did not complete, or why it is parked; AGE is since
+/// One line a brief, in the order they came
+///
+/// CODE is why a brief did not complete, or why it is parked; AGE is since
 /// it came. Filters are joined by "and". Reads beside a running worker, page by page.
 #[derive(Args, Debug)]
 #[command(after_help = "\

@@ -11,14 +11,18 @@ use super::times::Since;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{Reader, RecordFilter};
+use crate::record::RecordType;
 
 /// Records that are read and written at a time; each may be a few hundred KiB.
 const PAGE: u32 = 100;
+/// The one type that is not about a brief.
+const BATCH_FINISHED: &str = "batch.finished";
 /// How often `--follow` looks for newer ones.
 const FOLLOW_STEP: Duration = Duration::from_millis(500);
 
-/// The stored records, one JSON object a line, in the order they were made: exactly the bytes that were, or will be,
-/// published. Filters are joined by "and". Reads beside a running worker, page by page.
+/// Records again from the ledger, as they were published
+///
+/// One JSON object a line, in the order they were made: exactly the bytes that were, or will be, published. Filters are joined by "and". Reads beside a running worker, page by page.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -28,8 +32,8 @@ pub struct RecordsArgs {
     /// Only records of this batch ('' for briefs without one)
     #[arg(long)]
     batch: Option<String>,
-    /// Only records of this type: container.completed, container.failed, container.canceled, brief.failed, batch.finished
-    #[arg(long = "type", value_name = "TYPE")]
+    /// Only records of this type, as `container.failed` or `brief.failed`
+    #[arg(long = "type", value_name = "TYPE", value_parser = record_type)]
     kind: Option<String>,
     /// Only records made since: a duration ("2h") or an ISO 8601 time
     #[arg(long, value_name = "TIME")]
@@ -61,6 +65,14 @@ pub async fn run(
         follow(&reader, &filter, (last, clock), out).await?;
     }
     Ok(Outcome::Done)
+}
+
+fn record_type(word: &str) -> Result<String, String> {
+    if word == BATCH_FINISHED || RecordType::from_word(word).is_some() {
+        return Ok(word.to_owned());
+    }
+    let words: Vec<_> = RecordType::ALL.into_iter().map(RecordType::word).collect();
+    Err(format!("one of {}, {BATCH_FINISHED}", words.join(", ")))
 }
 
 /// Prints what is stored; returns the row up to which it looked.

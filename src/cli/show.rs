@@ -18,7 +18,9 @@ use crate::ledger::{BriefFound, Reader, RunStory, Story, Waiting};
 /// Briefs of one id that are listed.
 const FOUND_SHOWN: u32 = 20;
 
-/// Everything that is known about one brief: what it is, its runs, its jobs with their Idempotency-Key, its containers,
+/// One brief's whole story, in order of time
+///
+/// What it is, its runs, its jobs with their Idempotency-Key, its containers,
 /// its records with the ids they were published under, and what happened, in order of time. Reads beside a running
 /// worker.
 #[derive(Args, Debug)]

@@ -24,8 +24,10 @@ const WAIT_STEP: Duration = Duration::from_secs(1);
 /// How often `--watch` draws.
 const WATCH_STEP: Duration = Duration::from_secs(2);
 
-/// How far everything is, trouble first: what is held, parked or not sent, then a line for each of the newest batches,
-/// then the command that helps next. With BATCH: its totals, why what did not complete did not, and which project is
+/// How far everything is, trouble first
+///
+/// What is held, parked or not sent, then a line for each of the newest batches, then the command that helps next. With
+/// BATCH: its totals, why what did not complete did not, and which project is
 /// worst. Reads beside a running worker.
 #[derive(Args, Debug)]
 #[command(after_help = "\

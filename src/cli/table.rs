@@ -4,6 +4,8 @@
 pub(super) const WIDTH: usize = 80;
 /// A name is not cut below this.
 const NAME_MIN: usize = 8;
+/// Between columns, if there is room.
+const GAP: usize = 2;
 
 /// One column.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,7 @@ impl Column {
 pub(super) struct Layout {
     columns: Vec<Column>,
     widths: Vec<usize>,
+    gap: &'static str,
 }
 
 impl Layout {
@@ -55,8 +58,9 @@ impl Layout {
                 cells.max().unwrap_or(0).max(column.title.len())
             })
             .collect();
-        let gaps = 2 * columns.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > WIDTH {
+        let gaps = columns.len().saturating_sub(1);
+        let gap = if widths.iter().sum::<usize>() + GAP * gaps > WIDTH { 1 } else { GAP };
+        while widths.iter().sum::<usize>() + gap * gaps > WIDTH {
             let widest = columns
                 .iter()
                 .zip(widths.iter_mut())
@@ -65,7 +69,7 @@ impl Layout {
             let Some((_, width)) = widest else { break };
             *width -= 1;
         }
-        Self { columns: columns.to_vec(), widths }
+        Self { columns: columns.to_vec(), widths, gap: if gap == 1 { " " } else { "  " } }
     }
 
     /// The titles.
@@ -85,7 +89,7 @@ impl Layout {
             }
         };
         let cells: Vec<_> = self.columns.iter().zip(&self.widths).zip(cells).map(cell).collect();
-        let mut line = cells.join("  ");
+        let mut line = cells.join(self.gap);
         line.truncate(line.trim_end().len());
         line
     }
@@ -106,29 +110,49 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     short
 }
 
-/// `text` in lines of at most [`WIDTH`], the first behind `label`, the others under its text.
+/// `text` in lines of at most [`WIDTH`], broken between words, the first behind `label`, the others under its text.
 pub(super) fn wrap(label: &str, text: &str) -> Vec<String> {
-    let indent = label.chars().count();
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        let word = cut(word, WIDTH - indent);
-        let length = line.chars().count();
-        if length > 0 && indent + length + 1 + word.chars().count() > WIDTH {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(&word);
+    broken(label, text.split_whitespace().map(ToOwned::to_owned), " ")
+}
+
+/// The same for facts that are kept together: broken between them, and within one only where it is longer than a line.
+pub(super) fn wrap_facts(label: &str, facts: &[String]) -> Vec<String> {
+    let room = WIDTH.saturating_sub(label.chars().count());
+    if facts.iter().all(|fact| fact.chars().count() <= room) {
+        return broken(label, facts.iter().cloned(), " · ");
     }
-    lines.push(line);
+    let indent = " ".repeat(label.chars().count());
+    let runs = facts.chunk_by(|one, other| one.chars().count() <= room && other.chars().count() <= room);
+    let lines = runs.enumerate().flat_map(|(at, facts)| {
+        let label = if at == 0 { label } else { &indent };
+        match facts {
+            [long] if long.chars().count() > room => wrap(label, long),
+            facts => broken(label, facts.iter().cloned(), " · "),
+        }
+    });
+    lines.collect()
+}
+
+fn broken(label: &str, items: impl Iterator<Item = String>, between: &str) -> Vec<String> {
+    let indent = label.chars().count();
+    let room = WIDTH.saturating_sub(indent);
+    let mut lines = vec![String::new()];
+    for item in items {
+        let item = cut(&item, room);
+        let Some(line) = lines.last_mut() else { break };
+        let length = line.chars().count();
+        if length == 0 {
+            line.push_str(&item);
+        } else if length + between.chars().count() + item.chars().count() <= room {
+            line.push_str(between);
+            line.push_str(&item);
+        } else {
+            lines.push(item);
+        }
+    }
     let rest = " ".repeat(indent);
-    lines
-        .into_iter()
-        .enumerate()
-        .map(|(at, line)| format!("{}{line}", if at == 0 { label } else { &rest }))
-        .collect()
+    let label = |at| if at == 0 { label } else { &rest };
+    lines.iter().enumerate().map(|(at, line)| format!("{}{line}", label(at))).collect()
 }
 
 /// A count with its thousands set apart: `5,000`.

@@ -1,1 +1,492 @@
+//! The reading commands on a ledger that was written as the worker writes it.
 
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Parser as _;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Cli, Command, Outcome, UsageError, is_broken_pipe, list, records, show, status};
+use crate::brief::{Rules, parse};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::config::work::{MissingBriefId, Validation};
+use crate::flow::{Delivery, Properties, SendOutcome};
+use crate::job::Event;
+use crate::ledger::{
+    AttemptOutcome, Claim, Claimed, ContainerEnd, Decide, Ended, Hold, HoldScope, Input, Ledger, MarkSent,
+    OpenOptions, Received, RecordOutcome, Sent, SetHold, Settle, Started, Told,
+};
+use crate::record::{RecordError, Source};
+use crate::telemetry::Metrics;
+
+const ACME: &str = "254a4ce1-f4ca-42b1-9e36-17ca45ef3d39";
+const SPRING: &str = "2026-05-spring";
+
+/// A worker's ledger, and the settings of whoever reads beside it.
+struct World {
+    ledger: Ledger,
+    clock: Clock,
+    settings: Settings,
+    _folder: TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::builtin();
+        settings.ledger.path = folder.path().join("ledger.db");
+        settings.projects = BTreeMap::from([("acme-fit".to_owned(), ACME.to_owned())]);
+        let start: Timestamp = "2026-05-02T01:00:00Z".parse().unwrap();
+        let clock = Clock::stepped(start);
+        let options = OpenOptions {
+            clock: clock.clone(),
+            metrics: Metrics::new([]),
+            origin: "https://api.layers.com".to_owned(),
+            input: Input::Queue,
+            beat: Box::new(|| {}),
+        };
+        let ledger = Ledger::open(&settings.ledger.path, options).await.unwrap();
+        Self { ledger, clock, settings, _folder: folder }
+    }
+
+    /// Receives one brief; time goes on by a second.
+    async fn receive(&self, project: &str, batch: &str, brief: &str, more: Value) {
+        let mut message = json!({ "projectId": project, "briefId": brief, "brief": { "topic": brief } });
+        if !batch.is_empty() {
+            message["batchId"] = batch.into();
+        }
+        for (name, value) in more.as_object().unwrap() {
+            message[name] = value.clone();
+        }
+        let body = message.to_string().into_bytes();
+        let rules = Rules {
+            max_message_bytes: 65_536,
+            validation: Validation::Strict,
+            missing_brief_id: MissingBriefId::Content,
+            projects: &self.settings.projects,
+            batch: None,
+            default_batch: None,
+            batch_size: None,
+        };
+        let properties = Properties { message_id: Some(format!("m-{brief}")), ..Properties::default() };
+        let delivery = Delivery {
+            position: 1,
+            body: body.clone(),
+            properties: properties.clone(),
+            ..Delivery::default()
+        };
+        let received =
+            Received { content: parse(&delivery, &rules), body, properties, position: 1, redelivered: false };
+        self.clock.advance(Duration::from_secs(1));
+        let decide = Decide {
+            deliveries: vec![received],
+            input: Input::Queue,
+            now_ms: self.clock.now_ms(),
+            send_container_id: true,
+        };
+        self.ledger.write(decide).await.unwrap();
+    }
+
+    /// Claims the job of the highest priority.
+    async fn claim(&self) -> Claimed {
+        let claim = Claim {
+            limit: 1,
+            boot: self.ledger.boot().to_owned(),
+            input: Input::Queue,
+            now_ms: self.clock.now_ms(),
+            key_fingerprint: "key".to_owned(),
+            submitting_max: 32,
+            held_projects: Vec::new(),
+            held_batches: Vec::new(),
+            probe_project: None,
+        };
+        self.ledger.write(claim).await.unwrap().claimed.remove(0)
+    }
+
+    async fn outcome(&self, job: &Claimed, outcome: AttemptOutcome, told: Told) {
+        self.clock.advance(Duration::from_secs(1));
+        let now_ms = self.clock.now_ms();
+        let boot = self.ledger.boot().to_owned();
+        let record = RecordOutcome { job: job.id, boot, outcome, told, now_ms, retry_ms: now_ms };
+        self.ledger.write(record).await.unwrap();
+    }
+
+    /// Receives a brief and has it accepted with as many containers as it asks for.
+    async fn start(&self, project: &str, batch: &str, brief: &str, containers: usize) -> Claimed {
+        self.receive(project, batch, brief, json!({ "variantCount": containers, "priority": 9 })).await;
+        let job = self.claim().await;
+        let started = Started {
+            job_id: Some(format!("job_{brief}")),
+            container_ids: (1..=containers).map(|variant| format!("cnt_{brief}_{variant}")).collect(),
+            format: Some("video_remix".to_owned()),
+        };
+        let told =
+            Told { status: Some(202), request_id: Some(format!("req_{brief}")), detail: String::new() };
+        self.outcome(&job, AttemptOutcome::Accepted(started), told).await;
+        job
+    }
+
+    /// Receives a brief and brings it to its end: one end for each of its containers.
+    async fn generate(&self, project: &str, batch: &str, brief: &str, ends: &[Ended]) {
+        let job = self.start(project, batch, brief, ends.len()).await;
+        self.clock.advance(Duration::from_secs(90));
+        let now_ms = self.clock.now_ms();
+        let ends = (1..).zip(ends).map(|(variant, ended)| {
+            let id = format!("cnt_{brief}_{variant}");
+            let error = match ended {
+                Ended::Completed => None,
+                Ended::Failed => Some(RecordError::new(Source::Layers, "RENDER_FAILED", "a frame was lost")),
+                Ended::Canceled => Some(RecordError::new(Source::Layers, "CANCELED", "canceled")),
+            };
+            ContainerEnd {
+                record: Some(json!({ "id": id, "status": ended.word() }).to_string()),
+                container: id,
+                ended: *ended,
+                error,
+                format: None,
+                ended_ms: now_ms - 2_000,
+                credits_estimate: Some(120),
+            }
+        });
+        let settle = Settle { job: job.id, ends: ends.collect(), close: true, now_ms };
+        self.ledger.write(settle).await.unwrap();
+    }
+
+    async fn refuse(&self, project: &str, batch: &str, brief: &str, code: &str) {
+        self.receive(project, batch, brief, json!({ "priority": 9 })).await;
+        let job = self.claim().await;
+        let error = Box::new(RecordError::new(Source::Layers, code, "the brief failed safety"));
+        let told =
+            Told { status: Some(422), request_id: Some("req_422".to_owned()), detail: code.to_owned() };
+        self.outcome(&job, AttemptOutcome::Rejected(Event::Refused, error), told).await;
+    }
+
+    async fn park(&self, project: &str, batch: &str, brief: &str) {
+        self.receive(project, batch, brief, json!({ "priority": 9 })).await;
+        let job = self.claim().await;
+        let error =
+            Box::new(RecordError::new(Source::Briefd, "CRASH_LOOP", "claimed ten times without an outcome"));
+        let told = Told { detail: "cut off".to_owned(), ..Told::default() };
+        self.outcome(&job, AttemptOutcome::Parked(Event::CrashLoop, error), told).await;
+    }
+
+    async fn hold(&self, scope: HoldScope, reason: &str, required: Option<i64>) {
+        let hold = Hold {
+            scope,
+            reason: reason.to_owned(),
+            detail: "needs 120 credits, has 40".to_owned(),
+            required,
+            by_api: true,
+            since_ms: self.clock.now_ms(),
+            probe_ms: Some(self.clock.now_ms() + 60_000),
+        };
+        self.ledger.write(SetHold(hold)).await.unwrap();
+    }
+
+    /// Publishes what is due, up to `limit`.
+    async fn publish(&self, limit: u32) {
+        let now_ms = self.clock.now_ms();
+        let due = self.ledger.pending(limit, now_ms).await.unwrap();
+        let sent = due.into_iter().map(|row| Sent {
+            row: row.message.row,
+            outcome: SendOutcome::Sent,
+            retry_ms: now_ms,
+            drop_unroutable: false,
+            was_alone: false,
+        });
+        self.ledger.write(MarkSent { sent: sent.collect(), now_ms }).await.unwrap();
+    }
+
+    /// One batch with every kind of trouble, one that went well, and a brief without a batch.
+    async fn with_trouble() -> Self {
+        use Ended::{Canceled, Completed, Failed};
+        let world = Self::new().await;
+        world.generate(ACME, SPRING, "s-01", &[Completed]).await;
+        world.generate(ACME, SPRING, "s-02", &[Completed, Failed]).await;
+        world.generate("nova", SPRING, "n-01", &[Failed]).await;
+        world.generate("nova", SPRING, "n-02", &[Canceled]).await;
+        world.refuse(ACME, SPRING, "s-03", "MODERATION_BLOCKED").await;
+        world.park(ACME, SPRING, "s-04").await;
+        world.publish(4).await;
+        world.generate("nova", "teaser-nova", "t-01", &[Completed]).await;
+        world.generate("nova", "", "s-01", &[Completed]).await;
+        world.start(ACME, SPRING, "s-05", 1).await;
+        world.hold(HoldScope::Project(ACME.to_owned()), "BILLING_EXHAUSTED", Some(120)).await;
+        world.receive(ACME, SPRING, "s-06", json!({})).await;
+        world.receive(ACME, SPRING, "s-07-with-a-name-that-fits-no-column", json!({})).await;
+        world.receive("nova", SPRING, "n-03", json!({ "batchSize": 5000 })).await;
+        world.receive("nova", SPRING, "n-04", json!({ "notBefore": "2026-05-03T00:00:00Z" })).await;
+        world.clock.advance(Duration::from_mins(2));
+        world
+    }
+
+    /// Runs a command line as `main` does.
+    async fn try_run(&self, line: &[&str], out: &mut impl Write) -> anyhow::Result<Outcome> {
+        let words = std::iter::once("briefd").chain(line.iter().copied());
+        match Cli::try_parse_from(words)?.command {
+            Command::Status(args) => status::run(args, &self.settings, &self.clock, out).await,
+            Command::List(args) => list::run(args, &self.settings, &self.clock, out).await,
+            Command::Show(args) => show::run(args, &self.settings, &self.clock, out).await,
+            Command::Records(args) => records::run(args, &self.settings, &self.clock, out).await,
+            other => panic!("not a command that reads: {other:?}"),
+        }
+    }
+
+    async fn run(&self, line: &[&str]) -> String {
+        let mut out = Vec::new();
+        assert_eq!(self.try_run(line, &mut out).await.unwrap(), Outcome::Done);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// The briefs that `list` finds.
+    async fn listed(&self, filter: &[&str]) -> Vec<String> {
+        let text = self.run(&[&["list", "--json"], filter].concat()).await;
+        let brief =
+            |line| serde_json::from_str::<Value>(line).unwrap()["briefId"].as_str().unwrap().to_owned();
+        text.lines().map(brief).collect()
+    }
+}
+
+fn assert_fits(page: &str) {
+    for line in page.lines() {
+        assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+    }
+}
+
+#[tokio::test]
+async fn status_tells_trouble_first_then_batches_then_what_to_do_next() {
+    let world = World::with_trouble().await;
+    let page = world.run(&["status"]).await;
+    assert_fits(&page);
+    insta::assert_snapshot!(page);
+}
+
+#[tokio::test]
+async fn status_of_one_batch_tells_why_what_did_not_complete_did_not() {
+    let world = World::with_trouble().await;
+    let page = world.run(&["status", SPRING]).await;
+    assert_fits(&page);
+    insta::assert_snapshot!(page);
+}
+
+#[tokio::test]
+async fn status_for_programs_is_one_document() {
+    let world = World::with_trouble().await;
+    let document: Value = serde_json::from_str(&world.run(&["status", SPRING, "--json"]).await).unwrap();
+    insta::assert_json_snapshot!(document);
+}
+
+#[tokio::test]
+async fn status_names_the_worker_that_does_not_run() {
+    let mut world = World::with_trouble().await;
+    world.hold(HoldScope::Account, "KILL_SWITCH", None).await;
+    // Another ledger takes the place of ours, which frees the worker lock.
+    world.ledger = World::new().await.ledger;
+    let page = world.run(&["status", ""]).await;
+    assert_fits(&page);
+    insta::assert_snapshot!(page);
+}
+
+#[tokio::test]
+async fn an_empty_ledger_says_how_to_begin() {
+    let world = World::new().await;
+    insta::assert_snapshot!(world.run(&["status"]).await, @"No briefs yet. Bring some:  briefd enqueue FILE  or  briefd generate FILE");
+    assert_eq!(world.run(&["status", "--wait"]).await.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_not_there_is_wrong_usage_and_a_ledger_that_is_not_there_is_missing() {
+    let mut world = World::with_trouble().await;
+    let error = world.try_run(&["status", "2026-06"], &mut io::sink()).await.unwrap_err();
+    assert!(error.is::<UsageError>(), "{error}");
+    world.settings.ledger.path.set_file_name("other.db");
+    for line in [&["status", "--wait"][..], &["list"], &["show", "s-01"], &["records"]] {
+        let error = world.try_run(line, &mut io::sink()).await.unwrap_err();
+        assert!(error.to_string().starts_with("no ledger at "), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn waiting_ends_with_the_batch_and_says_whether_all_of_it_completed() {
+    let world = World::with_trouble().await;
+    let wait = |batch| ["status", batch, "--wait"];
+    assert_eq!(world.try_run(&wait("teaser-nova"), &mut io::sink()).await.unwrap(), Outcome::Done);
+    world.generate("nova", "ended", "e-01", &[Ended::Completed]).await;
+    world.generate("nova", "ended", "e-02", &[Ended::Failed]).await;
+    assert_eq!(world.try_run(&wait("ended"), &mut io::sink()).await.unwrap(), Outcome::Incomplete);
+    // Announced with two, one has come: that is not the end. The other one comes while somebody waits.
+    world.receive("nova", "announced", "a-01", json!({ "batchSize": 2, "variantCount": 9 })).await;
+    let waiting = async { world.try_run(&wait("announced"), &mut io::sink()).await.unwrap() };
+    let coming = async {
+        world.receive("nova", "announced", "a-02", json!({ "variantCount": 9 })).await;
+        // The waiter may only now fall asleep, so time goes on until it has seen the end.
+        loop {
+            world.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        outcome = waiting => assert_eq!(outcome, Outcome::Incomplete),
+        () = coming => {}
+    }
+}
+
+#[tokio::test]
+async fn waiting_gives_up_after_its_time() {
+    let world = World::with_trouble().await;
+    let line = ["status", SPRING, "--wait", "--timeout", "3s"];
+    let mut out = Vec::new();
+    let time = async {
+        loop {
+            world.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        outcome = world.try_run(&line, &mut out) => assert_eq!(outcome.unwrap(), Outcome::Incomplete),
+        () = time => {}
+    }
+    assert!(String::from_utf8(out).unwrap().contains("s-04"));
+}
+
+#[tokio::test]
+async fn a_list_is_one_line_a_brief() {
+    let world = World::with_trouble().await;
+    let page = world.run(&["list"]).await;
+    assert_fits(&page);
+    insta::assert_snapshot!(page);
+    insta::assert_snapshot!(world.run(&["list", "--batch", "", "--csv"]).await, @r"
+    project,batch,brief,run,state,code,receivedAt,changedAt
+    nova,,s-01,1,completed,,2026-05-02T01:07:45Z,2026-05-02T01:09:16Z
+    ");
+}
+
+#[tokio::test]
+async fn a_list_is_filtered_by_what_people_see() {
+    let world = World::with_trouble().await;
+    assert_eq!(world.listed(&["--state", "held"]).await.len(), 2);
+    assert_eq!(world.listed(&["--state", "waiting"]).await, ["n-03"]);
+    assert_eq!(world.listed(&["--state", "scheduled"]).await, ["n-04"]);
+    assert_eq!(world.listed(&["--code", "RENDER_FAILED"]).await, ["s-02", "n-01"]);
+    assert_eq!(world.listed(&["--code", "RENDER_FAILED", "--project", "acme-fit"]).await, ["s-02"]);
+    assert_eq!(world.listed(&["--code", "CRASH_LOOP", "--batch", SPRING]).await, ["s-04"]);
+    assert_eq!(world.listed(&["--batch", "(no batch)"]).await, ["s-01"]);
+    assert_eq!(world.listed(&["--batch", SPRING, "--project", ACME]).await.len(), 7);
+    assert_eq!(world.listed(&["--since", "2m"]).await, ["n-04"]);
+    assert_eq!(world.listed(&["--since", "2026-05-03"]).await, [""; 0]);
+    let wrong = world.try_run(&["list", "--state", "lost"], &mut io::sink()).await.unwrap_err();
+    assert!(wrong.to_string().contains("scheduled, waiting, held"), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_story_is_told_in_order_of_time() {
+    let world = World::with_trouble().await;
+    let page = world.run(&["show", "s-02"]).await;
+    assert_fits(&page);
+    insta::assert_snapshot!(page);
+    let document: Value = serde_json::from_str(&world.run(&["show", "s-03", "--json"]).await).unwrap();
+    insta::assert_json_snapshot!(document);
+}
+
+#[tokio::test]
+async fn several_briefs_of_one_id_are_listed_and_one_of_them_is_asked_for() {
+    let world = World::with_trouble().await;
+    let error = world.try_run(&["show", "s-01"], &mut io::sink()).await.unwrap_err();
+    assert!(error.is::<UsageError>());
+    insta::assert_snapshot!(error, @r"
+    several briefs go by 's-01': say which
+      briefd show s-01 --project acme-fit --batch 2026-05-spring
+      briefd show s-01 --project nova --batch ''
+    ");
+    let page = world.run(&["show", "s-01", "--batch", "", "--project", "nova"]).await;
+    assert!(page.contains("cnt_s-01_1"), "{page}");
+    let error = world.try_run(&["show", "s-99", "--batch", SPRING], &mut io::sink()).await.unwrap_err();
+    assert!(error.is::<UsageError>(), "{error}");
+}
+
+#[tokio::test]
+async fn records_are_the_stored_bytes_in_order() {
+    let world = World::with_trouble().await;
+    let due = world.ledger.pending(100, world.clock.now_ms()).await.unwrap();
+    let stored: Vec<_> = due.into_iter().map(|row| String::from_utf8(row.message.body).unwrap()).collect();
+    let all = world.run(&["records"]).await;
+    let all: Vec<_> = all.lines().collect();
+    assert_eq!(all.len(), 8);
+    assert_eq!(all[all.len() - stored.len()..], stored);
+
+    let some = async |filter: &[&str]| -> Vec<String> {
+        world.run(&[&["records"], filter].concat()).await.lines().map(ToOwned::to_owned).collect()
+    };
+    assert_eq!(some(&["--batch", SPRING]).await, all[..6]);
+    assert_eq!(some(&["--project", "nova"]).await, [all[3], all[4], all[6], all[7]]);
+    assert_eq!(some(&["--type", "brief.failed"]).await, [all[5]]);
+    assert_eq!(
+        some(&["--batch", SPRING, "--project", "acme-fit", "--type", "container.failed"]).await,
+        [all[2]]
+    );
+    assert_eq!(some(&["--since", "2026-05-02T01:07:00Z"]).await, all[6..]);
+    assert_eq!(some(&["--batch", SPRING, "--since", "2026-05-02T01:07:00Z"]).await, [""; 0]);
+}
+
+/// Takes `left` bytes, then is a pipe that nobody reads.
+struct Pipe {
+    left: usize,
+    read: Vec<u8>,
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let taken = bytes.len().min(self.left);
+        self.left -= taken;
+        self.read.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn records_are_followed_until_nobody_reads_them() {
+    let world = World::with_trouble().await;
+    let before = world.run(&["records", "--project", "nova"]).await.len();
+    // One byte of the next record, and the reader is gone.
+    let mut pipe = Pipe { left: before + 1, read: Vec::new() };
+    let following = world.try_run(&["records", "--project", "nova", "--follow"], &mut pipe);
+    let coming = async {
+        world.refuse("nova", "later", "l-01", "MODERATION_BLOCKED").await;
+        loop {
+            world.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        end = following => assert!(is_broken_pipe(&end.unwrap_err())),
+        () = coming => {}
+    }
+    assert_eq!(pipe.read.len(), before + 1);
+}
+
+#[test]
+fn numbers_ages_and_estimates_read_well() {
+    use super::table::{cut, thousands};
+    use super::times::{age, roughly};
+    assert_eq!(
+        [0, 999, 1_000, 1_234_567, -5_000].map(thousands),
+        ["0", "999", "1,000", "1,234,567", "-5,000"]
+    );
+    assert_eq!(cut("spring", 6), "spring");
+    assert_eq!(cut("springs", 6), "sprin…");
+    let ages = [0, 119, 120, 7_200, 172_800].map(|seconds| age(0, seconds * 1_000));
+    assert_eq!(ages, ["0s", "119s", "2m", "2h", "2d"]);
+    let left = [1, 1_257, 15_000, 172_801].map(|seconds| roughly(Duration::from_secs(seconds)));
+    assert_eq!(left, ["1 min", "21 min", "4.1 h", "3 days"]);
+}

@@ -14,7 +14,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Show what the broker has and should have, or create it.
 ///
-/// Looks at the exchanges and queues of [amqp] and says what is missing or differs, and how to mend it. Nothing is
+/// Looks at the exchanges and queues of the amqp settings and says what is missing or differs, and how to mend it. Nothing is
 /// changed without --declare. Bindings cannot be asked for over AMQP and are not shown; --declare makes them.
 ///
 /// Exit code: 0 all is as it should be, 1 something is missing or differs, 4 the broker cannot be reached.

@@ -413,8 +413,8 @@ impl Ledger {
     }
 
     /// Takes back what a process that died had claimed. A POST that may have left counts as unknown.
-    pub(super) async fn release_dead_claims(&self, now_ms: i64) -> Result<(), LedgerError> {
-        let released = self.write(ReleaseDeadClaims { boot: self.boot().to_owned(), now_ms }).await?;
+    pub(super) async fn release_dead_claims(&self, now_ms: i64, repeat_ms: i64) -> Result<(), LedgerError> {
+        let released = self.write(ReleaseDeadClaims { boot: self.boot().to_owned(), now_ms, repeat_ms }).await?;
         if released > 0 {
             tracing::info!(
                 jobs = released,
@@ -428,6 +428,8 @@ impl Ledger {
 struct ReleaseDeadClaims {
     boot: String,
     now_ms: i64,
+    /// No POST that may have left is repeated before this: the API may still be at the first one.
+    repeat_ms: i64,
 }
 
 impl Write for ReleaseDeadClaims {
@@ -442,12 +444,13 @@ impl Write for ReleaseDeadClaims {
             .execute(&mut *db)
             .await?;
             let cut: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
-                "UPDATE job SET claim = NULL, due_at = $2, unknown_first_at = coalesce(unknown_first_at, attempt_at), \
+                "UPDATE job SET claim = NULL, due_at = $3, unknown_first_at = coalesce(unknown_first_at, attempt_at), \
                  unknown_ended_at = $2, unknown_key = coalesce(unknown_key, attempt_key) \
                  WHERE state = 'submitting' AND claim IS NOT NULL AND claim <> $1 RETURNING id, brief, run, unrecorded",
             )
             .bind(&self.boot)
             .bind(self.now_ms)
+            .bind(self.repeat_ms)
             .fetch_all(&mut *db)
             .await?;
             for (job, brief, run, unrecorded) in &cut {

@@ -34,6 +34,8 @@ pub struct OpenOptions {
     pub origin: String,
     /// Whose briefs this worker works on.
     pub input: Input,
+    /// `submit.repeat_after`: earliest repeat of a POST that a dead process may have sent.
+    pub repeat_after: Duration,
     /// Called after each commit and every second while idle: the sign of life.
     pub beat: Box<dyn Fn() + Send>,
 }
@@ -83,7 +85,9 @@ impl Ledger {
             unclean,
             _lock: Arc::new(lock),
         };
-        ledger.release_dead_claims(options.clock.now_ms()).await?;
+        let now_ms = options.clock.now_ms();
+        let repeat_ms = now_ms.saturating_add(i64::try_from(options.repeat_after.as_millis()).unwrap_or(i64::MAX));
+        ledger.release_dead_claims(now_ms, repeat_ms).await?;
         Ok(ledger)
     }
 

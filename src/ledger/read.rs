@@ -11,8 +11,6 @@
 
 mod batches;
 mod briefs;
-#[cfg(test)]
-pub(crate) mod fixture;
 mod records;
 mod story;
 #[cfg(test)]

@@ -109,6 +109,10 @@ impl Track {
             let (stage, look) = (self.clone(), job.look());
             looking.spawn(async move { (look.job.job, stage.look(look).await) });
         }
+        if looking.len() >= READS {
+            // Whoever returns next makes room.
+            return LOOK_AGAIN;
+        }
         let next_ms = followed.values().filter(|job| !job.looking).map(|job| job.due_ms).min();
         next_ms.map_or(LOOK_AGAIN, |next_ms| {
             Duration::from_millis(u64::try_from(next_ms - now_ms).unwrap_or(0).max(1))

@@ -1,7 +1,7 @@
 //! The story as text.
 
 use super::super::names::{Projects, batch_name};
-use super::super::table::{counted, wrap};
+use super::super::table::{counted, wrap, wrap_facts};
 use super::super::times::stamp;
 use super::timeline::events;
 use crate::job::BriefState;
@@ -14,14 +14,16 @@ pub(super) fn page(story: &Story, state: Option<BriefState>, projects: Projects<
     section(&mut lines, "JOBS", story.jobs.iter().flat_map(job));
     let containers = story.containers.iter().flat_map(|container| {
         let id = if container.id.is_empty() { "never named by the API" } else { &container.id };
-        let text = format!("{id} · {} · run {}", container.status, container.run);
-        wrap(&format!("  variant {}  ", container.variant), &text)
+        let facts = [id.to_owned(), container.status.clone(), format!("run {}", container.run)];
+        wrap_facts(&format!("  variant {}  ", container.variant), &facts)
     });
     section(&mut lines, "CONTAINERS", containers);
     section(&mut lines, "RECORDS", story.records.iter().flat_map(record));
-    let happened = events(story)
-        .into_iter()
-        .flat_map(|event| wrap(&format!("  {}  run {}  ", stamp(event.at), event.run), &event.sentence()));
+    let several = story.runs.len() > 1;
+    let happened = events(story).into_iter().flat_map(|event| {
+        let run = if several { format!("run {}  ", event.run) } else { String::new() };
+        wrap_facts(&format!("  {}  {run}", stamp(event.at)), &event.facts())
+    });
     section(&mut lines, "WHAT HAPPENED", happened);
     lines.join("\n")
 }
@@ -75,7 +77,7 @@ fn run(run: &RunStory) -> Vec<String> {
     facts.extend(times.iter().filter_map(|(name, at)| at.map(|at| format!("{name} {}", stamp(at)))));
     facts.extend(run.correlation_id.as_ref().map(|id| format!("correlation {id}")));
     facts.push(format!("fingerprint {}", run.fingerprint));
-    wrap(&format!("  run {}  ", run.run), &facts.join(" · "))
+    wrap_facts(&format!("  run {}  ", run.run), &facts)
 }
 
 fn job(job: &JobStory) -> Vec<String> {
@@ -90,7 +92,7 @@ fn job(job: &JobStory) -> Vec<String> {
     facts.extend(job.api_job_id.as_ref().map(|id| format!("at the API {id}")));
     facts.extend(job.unknown_first_at.map(|at| format!("outcome unknown since {}", stamp(at))));
     facts.extend(job.error.as_deref().map(error));
-    wrap(&format!("  job {}  ", job.id), &facts.join(" · "))
+    wrap_facts(&format!("  job {}  ", job.id), &facts)
 }
 
 /// A stored error in a line: code, message, request id.
@@ -105,14 +107,18 @@ fn error(text: &str) -> String {
 }
 
 fn record(record: &RecordStory) -> Vec<String> {
-    let variant = record.variant.map_or_else(String::new, |variant| format!(" · variant {variant}"));
-    let run = record.run.map_or_else(String::new, |run| format!(" · run {run}"));
-    let code = record.code.as_ref().map_or_else(String::new, |code| format!(" · {code}"));
-    let sent = match (record.state.as_str(), record.sent_at) {
+    let mut facts = vec![record.kind.clone()];
+    facts.extend(record.run.map(|run| format!("run {run}")));
+    facts.extend(record.variant.map(|variant| format!("variant {variant}")));
+    facts.extend(record.code.clone());
+    facts.push(match (record.state.as_str(), record.sent_at) {
         ("sent", Some(at)) => format!("confirmed {}", stamp(at)),
         (state, Some(at)) => format!("{state} again, confirmed {}", stamp(at)),
         (state, None) => state.to_owned(),
-    };
-    let text = format!("{}{run}{variant}{code} · message {} · {sent}", record.kind, record.message_id);
-    wrap("  ", &text)
+    });
+    facts.push(format!("message {}", record.message_id));
+    let mut lines = wrap_facts("  ", &facts);
+    // Under its own first line.
+    lines.iter_mut().skip(1).for_each(|line| line.insert_str(0, "  "));
+    lines
 }

@@ -59,20 +59,23 @@ fn told(line: &HistoryLine) -> Event {
 }
 
 impl Event {
-    /// The detail in a line: what is there, without names where the value speaks for itself.
-    pub(super) fn sentence(&self) -> String {
+    /// What happened, part by part: what is there, without names where the value speaks for itself.
+    pub(super) fn facts(&self) -> Vec<String> {
         let Value::Object(fields) = &self.detail else {
-            return format!("{} {}", self.what, plain(&self.detail));
+            return vec![self.what.clone(), plain(&self.detail)];
         };
-        let told = fields.iter().filter(|(_, value)| !is_empty(value)).map(|(name, value)| {
+        let of_record = fields.contains_key("type");
+        let told = fields.iter().filter(|(_, value)| !is_empty(value)).filter_map(|(name, value)| {
             let value = plain(value);
             match name.as_str() {
-                "outcome" | "detail" | "message" | "code" | "type" | "result" => value,
-                "state" => format!("→ {value}"),
-                name => format!("{name} {value}"),
+                "outcome" | "detail" | "message" | "code" | "type" | "result" => Some(value),
+                "state" => Some(format!("→ {value}")),
+                // Told where the records are listed.
+                "messageId" | "times" if of_record => None,
+                name => Some(format!("{name} {value}")),
             }
         });
-        std::iter::once(self.what.clone()).chain(told).collect::<Vec<_>>().join(" · ")
+        std::iter::once(self.what.clone()).chain(told).collect()
     }
 }
 

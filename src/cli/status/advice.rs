@@ -5,11 +5,11 @@ use super::super::table::{counted, cut, thousands, wrap};
 use super::super::times::since_when;
 use super::facts::Facts;
 use crate::config::Settings;
-use crate::ledger::{Hold, HoldScope, LateRows};
+use crate::ledger::{Hold, HoldScope};
 
 /// Longest detail that is shown of a hold.
 const DETAIL_CHARS: usize = 200;
-/// Kinds of late rows that are shown.
+/// Reasons of late rows that are shown.
 const LATE_SHOWN: usize = 5;
 /// Under the labels.
 const INDENT: &str = "          ";
@@ -21,8 +21,8 @@ pub(super) fn trouble(facts: &Facts, settings: &Settings) -> Vec<String> {
         lines.extend(held(hold, *waiting, facts.now_ms, Projects(&settings.projects)));
     }
     lines.extend(parked(facts, Projects(&settings.projects)));
-    for late in facts.late.iter().take(LATE_SHOWN) {
-        lines.extend(wrap("! UNSENT  ", &unsent(late, facts, settings)));
+    for late in LateGroup::of(facts).iter().take(LATE_SHOWN) {
+        lines.extend(wrap("! UNSENT  ", &late.sentence(facts, settings)));
     }
     if facts.outbox_parked > 0 {
         let text = format!(
@@ -125,32 +125,62 @@ fn parked(facts: &Facts, projects: Projects<'_>) -> Vec<String> {
     lines
 }
 
-fn unsent(late: &LateRows, facts: &Facts, settings: &Settings) -> String {
-    let what = match late.channel.as_str() {
-        "dead_letter" => counted(late.n, "dead letter"),
-        _ => counted(late.n, "record"),
-    };
-    let head = format!(
-        "{what} ({}) not sent, the oldest of {}",
-        late.kind,
-        since_when(late.oldest_ms, facts.now_ms)
-    );
-    if let Some(file) = late.input.strip_prefix("file:") {
-        return format!("{head}: they go to a file. Go on: briefd generate {}", quoted(file));
+/// Rows that are late for one reason.
+struct LateGroup<'a> {
+    dead_letters: bool,
+    input: &'a str,
+    /// Tried in vain, so their kind matters: a queue may not be bound for it.
+    tried: bool,
+    kinds: Vec<&'a str>,
+    n: i64,
+    oldest_ms: i64,
+}
+
+impl<'a> LateGroup<'a> {
+    fn of(facts: &'a Facts) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for late in &facts.late {
+            let dead_letters = late.channel == "dead_letter";
+            let tried = facts.worker && late.attempts > 0;
+            let known = groups.iter_mut().find(|group| {
+                (group.dead_letters, group.input) == (dead_letters, &late.input) && !group.tried && !tried
+            });
+            if let Some(group) = known {
+                group.kinds.push(&late.kind);
+                group.n += late.n;
+                group.oldest_ms = group.oldest_ms.min(late.oldest_ms);
+            } else {
+                groups.push(Self {
+                    dead_letters,
+                    input: &late.input,
+                    tried,
+                    kinds: vec![&late.kind],
+                    n: late.n,
+                    oldest_ms: late.oldest_ms,
+                });
+            }
+        }
+        groups
     }
-    if !facts.worker {
-        return format!("{head}: no worker runs. Start: briefd run");
-    }
-    let exchange = match late.channel.as_str() {
-        "dead_letter" => &settings.amqp.dead_letter.exchange,
-        _ => &settings.amqp.output.exchange,
-    };
-    if late.attempts > 0 {
-        format!(
-            "{head}: tried in vain. Is a queue bound for {} on exchange {exchange}? See: briefd doctor",
-            late.kind
-        )
-    } else {
-        format!("{head}: exchange {exchange} cannot be reached, or the queue is long. See: briefd doctor")
+
+    fn sentence(&self, facts: &Facts, settings: &Settings) -> String {
+        let (what, exchange) = if self.dead_letters {
+            ("dead letter", &settings.amqp.dead_letter.exchange)
+        } else {
+            ("record", &settings.amqp.output.exchange)
+        };
+        let since = since_when(self.oldest_ms, facts.now_ms);
+        let head = format!("{} not sent since {since} ({})", counted(self.n, what), self.kinds.join(", "));
+        if let Some(file) = self.input.strip_prefix("file:") {
+            format!("{head}: they go to a file. Go on: briefd generate {}", quoted(file))
+        } else if !facts.worker {
+            format!("{head}: no worker runs. Start: briefd run")
+        } else if self.tried {
+            format!(
+                "{head}: tried in vain. Is a queue bound for it on exchange {exchange}? See: briefd doctor"
+            )
+        } else {
+            format!("{head}: exchange {exchange} is not reached, or many are to be sent. See: briefd doctor")
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::job::BriefState;
 pub(super) enum Left {
     /// Everything has ended.
     Done,
-    /// What waits starts within about this.
+    /// What waits, and what is announced, starts within about this.
     About(Duration),
     /// Everything has been started; generation takes minutes.
     Soon,
@@ -28,11 +28,11 @@ pub(super) enum Left {
 impl Left {
     pub(super) fn of(batch: &BatchFacts, layers: &Layers) -> Self {
         let n = |state| batch.counts.get(state);
+        let incoming = batch.size.map_or(0, |size| (size - batch.counts.total()).max(0));
         if batch.counts.open() == 0 {
-            let incoming = batch.size.is_some_and(|size| size > batch.counts.total());
-            if incoming { Self::Incoming } else { Self::Done }
+            if incoming > 0 { Self::Incoming } else { Self::Done }
         } else if n(BriefState::Waiting) > 0 {
-            Self::About(to_start(n(BriefState::Waiting), layers))
+            Self::About(to_start(n(BriefState::Waiting) + incoming, layers))
         } else if n(BriefState::Running) + n(BriefState::Submitting) > 0 {
             Self::Soon
         } else if n(BriefState::Held) > 0 {

@@ -9,6 +9,8 @@ use crate::config::Settings;
 use crate::job::BriefState;
 use crate::ledger::StateCounts;
 
+/// What somebody wanted canceled is not run again unless they say so.
+const CANCELED: &str = "CANCELED";
 /// Projects of a batch that are listed.
 const PROJECTS_SHOWN: usize = 20;
 
@@ -112,9 +114,11 @@ fn one_batch(batch: &BatchFacts, detail: &Detail, settings: &Settings) -> Vec<Ve
 
 fn summary(batch: &BatchFacts, detail: &Detail, settings: &Settings) -> Vec<String> {
     let total = batch.counts.total();
-    let of_size = match batch.size {
-        Some(size) if size > total => format!(" of {} announced", thousands(size)),
-        Some(_) | None => String::new(),
+    let briefs = match batch.size {
+        Some(size) if size > total => {
+            format!("{} of {} announced briefs", thousands(total), thousands(size))
+        }
+        Some(_) | None => counted(total, "brief"),
     };
     let projects = i64::try_from(detail.projects.len()).unwrap_or(i64::MAX);
     let left = match Left::of(batch, &settings.layers) {
@@ -125,12 +129,7 @@ fn summary(batch: &BatchFacts, detail: &Detail, settings: &Settings) -> Vec<Stri
         Left::Later => "the rest is scheduled".to_owned(),
         Left::Incoming => "the rest has not come yet".to_owned(),
     };
-    vec![format!(
-        "{}: {}{of_size} of {}, {left}",
-        batch_name(&batch.batch),
-        counted(total, "brief"),
-        counted(projects, "project")
-    )]
+    vec![format!("{}: {briefs}, {}, {left}", batch_name(&batch.batch), counted(projects, "project"))]
 }
 
 fn totals(batch: &BatchFacts, settings: &Settings) -> Vec<String> {
@@ -152,6 +151,7 @@ fn codes(detail: &Detail) -> Vec<String> {
         .iter()
         .map(|code| {
             let helps = match code.remedy.as_str() {
+                _ if code.code == CANCELED => "briefd rerun --canceled, if it is wanted after all",
                 "rerun" => "run it again as it is",
                 "change" => "change the brief or the project first",
                 _ => "nothing",
@@ -184,7 +184,8 @@ fn projects(detail: &Detail, settings: &Settings) -> Vec<String> {
 fn next_of_batch(batch: &BatchFacts, detail: &Detail) -> String {
     let name = quoted(&batch.batch);
     let helped_by = |remedy: &str| -> i64 {
-        detail.codes.iter().filter(|code| code.remedy == remedy).map(|code| code.briefs).sum()
+        let codes = detail.codes.iter().filter(|code| code.remedy == remedy && code.code != CANCELED);
+        codes.map(|code| code.briefs).sum()
     };
     let (rerun, change) = (helped_by("rerun"), helped_by("change"));
     if rerun > 0 {
