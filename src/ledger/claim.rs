@@ -414,7 +414,8 @@ impl Ledger {
 
     /// Takes back what a process that died had claimed. A POST that may have left counts as unknown.
     pub(super) async fn release_dead_claims(&self, now_ms: i64, repeat_ms: i64) -> Result<(), LedgerError> {
-        let released = self.write(ReleaseDeadClaims { boot: self.boot().to_owned(), now_ms, repeat_ms }).await?;
+        let released =
+            self.write(ReleaseDeadClaims { boot: self.boot().to_owned(), now_ms, repeat_ms }).await?;
         if released > 0 {
             tracing::info!(
                 jobs = released,

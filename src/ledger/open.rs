@@ -86,7 +86,8 @@ impl Ledger {
             _lock: Arc::new(lock),
         };
         let now_ms = options.clock.now_ms();
-        let repeat_ms = now_ms.saturating_add(i64::try_from(options.repeat_after.as_millis()).unwrap_or(i64::MAX));
+        let repeat_ms =
+            now_ms.saturating_add(i64::try_from(options.repeat_after.as_millis()).unwrap_or(i64::MAX));
         ledger.release_dead_claims(now_ms, repeat_ms).await?;
         Ok(ledger)
     }

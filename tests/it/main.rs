@@ -9,5 +9,6 @@
 mod broker;
 mod end_to_end;
 mod examples;
+mod five_hundred;
 mod layering;
 mod support;
