@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
 use crate::support::checker::{Evidence, ExpectedRun};
-use crate::support::eventually;
 use crate::support::message::Message;
 use crate::support::process::{PROMPTLY, SandboxProcess, Worker};
+use crate::support::{Variable, eventually};
 
 const BRIEFS: u64 = 500;
 /// Everything has to be over by then.
@@ -52,6 +54,8 @@ async fn a_stop_in_the_middle_and_a_restart_neither_lose_nor_buy_again() {
 #[tokio::test]
 async fn two_kills_in_the_middle_neither_lose_nor_buy_again() {
     let mut scene = Scene::set().await;
+    // Only the key guards, because it is all that there is for a regenerate.
+    scene.variables.push(("BRIEFD__LAYERS__SEND_CONTAINER_ID", "false".to_owned()));
     let mut worker = scene.start_worker().await;
     scene.publish_all().await;
     scene.take_all_refusals().await;
@@ -94,10 +98,30 @@ async fn a_ledger_lost_in_the_middle_costs_nothing_when_the_same_messages_come_a
     evidence.assert_clean();
 }
 
+#[tokio::test]
+async fn a_message_is_acknowledged_only_once_it_is_in_the_ledger() {
+    let mut scene = Scene::set().await;
+    scene.briefs.truncate(20);
+    let mut worker = scene.start_worker().await;
+    let lock = scene.lock_ledger().await;
+    scene.publish_all().await;
+    let paused = eventually(PROMPTLY, async || {
+        let paused = metric(&worker.metrics().await, "briefd_intake_paused{reason=\"ledger\"}");
+        (paused > 0).then_some(())
+    });
+    paused.await.expect("intake tries to write what it has taken");
+    worker.process.sigkill();
+    lock.close().await.unwrap();
+
+    let worker = scene.start_worker().await;
+    scene.finish(worker).await.assert_clean();
+}
+
 /// The broker, the API, the place of the ledger, and what has come out so far.
 struct Scene {
     broker: TestBroker,
     sandbox: SandboxProcess,
+    variables: Vec<Variable>,
     dir: TempDir,
     briefs: Vec<Value>,
     records: Vec<Message>,
@@ -107,19 +131,9 @@ struct Scene {
 impl Scene {
     async fn set() -> Self {
         let sandbox = SandboxProcess::spawn(&SANDBOX.split_whitespace().collect::<Vec<_>>()).await;
-        Self {
-            broker: TestBroker::connect().await,
-            sandbox,
-            dir: TempDir::new().unwrap(),
-            briefs: (0..BRIEFS).map(brief).collect(),
-            records: Vec::new(),
-            ids: HashSet::new(),
-        }
-    }
-
-    async fn start_worker(&self) -> Worker {
-        let mut variables = [self.broker.variables(), self.sandbox.variables()].concat();
-        let settings = [
+        let broker = TestBroker::connect().await;
+        let mut variables = [broker.variables(), sandbox.variables()].concat();
+        variables.extend([
             // `whoami` has no word for it, because the API has no such tier.
             ("BRIEFD__LAYERS__TIER", "unlimited".to_owned()),
             ("BRIEFD__SHUTDOWN__GRACE", format!("{}s", GRACE.as_secs())),
@@ -132,9 +146,20 @@ impl Scene {
             ("BRIEFD__TRACK__POLL_INITIAL", "50ms".to_owned()),
             ("BRIEFD__TRACK__POLL_MAX", "200ms".to_owned()),
             ("BRIEFD__TRACK__SWEEP_INTERVAL", "200ms".to_owned()),
-        ];
-        variables.extend(settings);
-        let mut worker = Worker::spawn(self.dir.path(), &variables);
+        ]);
+        Self {
+            broker,
+            sandbox,
+            variables,
+            dir: TempDir::new().unwrap(),
+            briefs: (0..BRIEFS).map(brief).collect(),
+            records: Vec::new(),
+            ids: HashSet::new(),
+        }
+    }
+
+    async fn start_worker(&self) -> Worker {
+        let mut worker = Worker::spawn(self.dir.path(), &self.variables);
         worker.wait_ready().await;
         worker
     }
@@ -179,11 +204,14 @@ impl Scene {
         self.ids.len()
     }
 
+    fn count(&self) -> i64 {
+        i64::try_from(self.briefs.len()).unwrap()
+    }
+
     /// How many different records there must be in the end.
     fn owed(&self) -> usize {
         let owed = self.briefs.iter().map(|brief| {
-            let variants = brief["variantCount"].as_u64().unwrap();
-            if is_refused(brief) || variants > 5 { 1 } else { variants }
+            if is_refused(brief) || !is_valid(brief) { 1 } else { brief["variantCount"].as_u64().unwrap() }
         });
         usize::try_from(owed.sum::<u64>()).unwrap()
     }
@@ -206,6 +234,14 @@ impl Scene {
         passed.expect("time passes");
     }
 
+    /// Nobody else can write the ledger while this lives.
+    async fn lock_ledger(&self) -> SqliteConnection {
+        let ledger = SqliteConnectOptions::new().filename(self.dir.path().join("briefd.db"));
+        let mut lock = ledger.connect().await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
+        lock
+    }
+
     fn lose_ledger(&self) {
         let mut lost = 0;
         for entry in std::fs::read_dir(self.dir.path()).unwrap() {
@@ -224,7 +260,7 @@ impl Scene {
             let metrics = worker.metrics().await;
             let count =
                 |result| metric(&metrics, &format!("briefd_briefs_received_total{{result=\"{result}\"}}"));
-            (count("new") + count("invalid") >= BRIEFS as f64).then_some(())
+            (count("new") + count("invalid") >= self.count()).then_some(())
         });
         all.await.expect("the messages are taken from the queue");
     }
@@ -236,8 +272,12 @@ impl Scene {
         assert_eq!(worker.process.wait_exit(GRACE).await.code(), Some(0));
         self.take_rest().await;
         self.check_ledger().await;
+        let account = self.sandbox.account().await;
+        let keys = account["keys"].as_object().unwrap().len();
+        let sent = self.briefs.iter().filter(|brief| is_valid(brief)).count();
+        assert_eq!(keys, sent, "a brief has one key, whoever asks and however often");
         Evidence {
-            account: self.sandbox.account().await,
+            account,
             records: std::mem::take(&mut self.records),
             dead_letters: self.broker.take_rest("briefs.dead").await,
             expected_runs: self.briefs.iter().map(ExpectedRun::first_of).collect(),
@@ -251,7 +291,7 @@ impl Scene {
         let counted = eventually(PROMPTLY, async || {
             let metrics = worker.metrics().await;
             let completed = metric(&metrics, "briefd_briefs{project=\"other\",state=\"completed\"}");
-            (completed > 0.0).then_some(metrics)
+            (completed > 0).then_some(metrics)
         });
         let metrics = counted.await.expect("the gauges are brought up to date");
         let zero =
@@ -259,11 +299,11 @@ impl Scene {
         let open = ["ready", "submitting", "running", "parked"]
             .map(|state| format!("briefd_jobs{{state=\"{state}\"}}"));
         for name in zero.iter().chain(&open) {
-            assert!(metric(&metrics, name) == 0.0, "{name} is {}", metric(&metrics, name));
+            assert!(metric(&metrics, name) == 0, "{name} is {}", metric(&metrics, name));
         }
         let briefs = ["completed", "partial", "failed"]
             .map(|state| metric(&metrics, &format!("briefd_briefs{{project=\"other\",state=\"{state}\"}}")));
-        assert!(briefs.iter().sum::<f64>() == BRIEFS as f64, "completed, partial, failed: {briefs:?}");
+        assert!(briefs.iter().sum::<i64>() == self.count(), "completed, partial, failed: {briefs:?}");
     }
 }
 
@@ -271,10 +311,16 @@ fn is_refused(brief: &Value) -> bool {
     !brief["metadata"]["sandbox"]["refuse"].is_null()
 }
 
-/// A metric's value; it must be there.
-fn metric(metrics: &str, name: &str) -> f64 {
+fn is_valid(brief: &Value) -> bool {
+    brief["variantCount"].as_u64().unwrap() <= 5
+}
+
+/// The value of a metric that counts; it must be there.
+fn metric(metrics: &str, name: &str) -> i64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no metric {name} in\n{metrics}")).parse().expect("a metric is a number")
+    line.unwrap_or_else(|| panic!("no metric {name} in\n{metrics}"))
+        .parse()
+        .expect("a count is a whole number")
 }
 
 /// Of twenty briefs, eight complete at once, and each of the others has a fate of its own.
