@@ -10,6 +10,7 @@ mod broker;
 mod documents;
 mod end_to_end;
 mod examples;
+mod five_hundred;
 mod holds;
 mod intake_table;
 mod layering;
