@@ -106,12 +106,31 @@ async fn a_message_is_acknowledged_only_once_it_is_in_the_ledger() {
     let lock = scene.lock_ledger().await;
     scene.publish_all().await;
     let paused = eventually(PROMPTLY, async || {
-        let paused = metric(&worker.metrics().await, "briefd_intake_paused{reason=\"ledger\"}");
-        (paused > 0).then_some(())
+        let paused = worker.series("briefd_intake_paused{reason=\"ledger\"}").await;
+        (paused > 0.0).then_some(())
     });
     paused.await.expect("intake tries to write what it has taken");
     worker.process.sigkill();
     lock.close().await.unwrap();
+
+    let worker = scene.start_worker().await;
+    scene.finish(worker).await.assert_clean();
+}
+
+#[tokio::test]
+async fn a_record_that_no_queue_took_is_published_after_a_kill() {
+    let mut scene = Scene::set().await;
+    scene.briefs.truncate(20);
+    scene.broker.delete_records_queue().await;
+    let mut worker = scene.start_worker().await;
+    scene.publish_all().await;
+    let returned = eventually(PROMPTLY, async || {
+        let returned = worker.series("briefd_unroutable_total{type=\"container.completed\"}").await;
+        (returned > 0.0).then_some(())
+    });
+    returned.await.expect("the broker returns what it cannot route, and that counts");
+    worker.process.sigkill();
+    scene.broker.declare_records_queue().await;
 
     let worker = scene.start_worker().await;
     scene.finish(worker).await.assert_clean();
@@ -204,8 +223,8 @@ impl Scene {
         self.ids.len()
     }
 
-    fn count(&self) -> i64 {
-        i64::try_from(self.briefs.len()).unwrap()
+    fn count(&self) -> f64 {
+        f64::from(u32::try_from(self.briefs.len()).unwrap())
     }
 
     /// How many different records there must be in the end.
@@ -256,11 +275,11 @@ impl Scene {
 
     /// Waits until each brief has been decided about.
     async fn await_second_receipt(&self, worker: &Worker) {
+        let count = async |result| {
+            worker.series(&format!("briefd_briefs_received_total{{result=\"{result}\"}}")).await
+        };
         let all = eventually(PATIENCE, async || {
-            let metrics = worker.metrics().await;
-            let count =
-                |result| metric(&metrics, &format!("briefd_briefs_received_total{{result=\"{result}\"}}"));
-            (count("new") + count("invalid") >= self.count()).then_some(())
+            (count("new").await + count("invalid").await >= self.count()).then_some(())
         });
         all.await.expect("the messages are taken from the queue");
     }
@@ -288,22 +307,21 @@ impl Scene {
     /// A worker counts all rows again when it starts; the gauges of states are set after that.
     async fn check_ledger(&self) {
         let worker = self.start_worker().await;
-        let counted = eventually(PROMPTLY, async || {
-            let metrics = worker.metrics().await;
-            let completed = metric(&metrics, "briefd_briefs{project=\"other\",state=\"completed\"}");
-            (completed > 0).then_some(metrics)
-        });
-        let metrics = counted.await.expect("the gauges are brought up to date");
-        let zero =
-            ["briefd_ledger_imbalance", "briefd_outbox_pending", "briefd_outbox_parked"].map(str::to_owned);
-        let open = ["ready", "submitting", "running", "parked"]
-            .map(|state| format!("briefd_jobs{{state=\"{state}\"}}"));
-        for name in zero.iter().chain(&open) {
-            assert!(metric(&metrics, name) == 0, "{name} is {}", metric(&metrics, name));
+        let briefs = |state| format!("briefd_briefs{{project=\"other\",state=\"{state}\"}}");
+        let counted =
+            eventually(PROMPTLY, async || (worker.series(&briefs("completed")).await > 0.0).then_some(()));
+        counted.await.expect("the gauges are brought up to date");
+        for name in ["briefd_ledger_imbalance", "briefd_outbox_pending", "briefd_outbox_parked"] {
+            worker.wait_series(name, 0.0).await;
         }
-        let briefs = ["completed", "partial", "failed"]
-            .map(|state| metric(&metrics, &format!("briefd_briefs{{project=\"other\",state=\"{state}\"}}")));
-        assert!(briefs.iter().sum::<i64>() == self.count(), "completed, partial, failed: {briefs:?}");
+        for state in ["ready", "submitting", "running", "parked"] {
+            worker.wait_series(&format!("briefd_jobs{{state=\"{state}\"}}"), 0.0).await;
+        }
+        let mut ended = 0.0;
+        for state in ["completed", "partial", "failed"] {
+            ended += worker.series(&briefs(state)).await;
+        }
+        assert!(ended.total_cmp(&self.count()).is_eq(), "{ended} of {} briefs have ended", self.count());
     }
 }
 
@@ -313,14 +331,6 @@ fn is_refused(brief: &Value) -> bool {
 
 fn is_valid(brief: &Value) -> bool {
     brief["variantCount"].as_u64().unwrap() <= 5
-}
-
-/// The value of a metric that counts; it must be there.
-fn metric(metrics: &str, name: &str) -> i64 {
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no metric {name} in\n{metrics}"))
-        .parse()
-        .expect("a count is a whole number")
 }
 
 /// Of twenty briefs, eight complete at once, and each of the others has a fate of its own.

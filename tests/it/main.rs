@@ -11,6 +11,7 @@ mod documents;
 mod end_to_end;
 mod examples;
 mod five_hundred;
+mod generate;
 mod holds;
 mod intake_table;
 mod layering;
