@@ -6,6 +6,7 @@
 )]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod account_trouble;
 mod broker;
 mod documents;
 mod end_to_end;
