@@ -46,7 +46,7 @@ pub use read::{
 };
 pub use request::{Request, RequestDone};
 pub use rows::Input;
-pub use settle::{ContainerEnd, Ended, Running, Settle};
+pub use settle::{ContainerEnd, Ended, Running, Settle, Settled};
 pub use summary::{FailureCount, Mishap, Results, Session};
 pub use totals::{Imbalance, Tally};
 pub use wake::Wake;

@@ -21,6 +21,9 @@ use crate::telemetry::Metrics;
 
 /// How long a write waits for another process's short transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often, and how long apart, a worker asks for its lock before it says that it is taken.
+const LOCK_TRIES: u32 = 5;
+const LOCK_AGAIN: Duration = Duration::from_millis(100);
 /// Readers at once.
 const READERS: u32 = 4;
 
@@ -65,7 +68,7 @@ impl Ledger {
             return Err(LedgerError::NoFolder(folder));
         }
         refuse_network_filesystem(path, &folder)?;
-        let lock = lock(path)?;
+        let lock = lock_soon(path).await?;
         create_private(path)?;
         let connect = connect_options(path);
         let mut connection = connect.connect().await?;
@@ -209,7 +212,9 @@ impl Reader {
 
     /// Whether a worker is at this ledger right now.
     pub fn has_worker(&self) -> bool {
-        matches!(lock(&self.path), Err(LedgerError::Locked { .. }))
+        // A lock that may be shared, on a file that is not made here: a look must change nothing.
+        File::open(lock_path(&self.path))
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     /// The file.
@@ -256,11 +261,26 @@ fn create_private(path: &Path) -> Result<(), LedgerError> {
         .map_err(|source| LedgerError::Open { path: path.to_owned(), source })
 }
 
-/// Takes the worker lock: an OS lock on a file of its own, which death frees.
-fn lock(path: &Path) -> Result<File, LedgerError> {
+/// Takes the worker lock, or waits a moment for it: a command that asks whether a worker runs holds it for an instant.
+async fn lock_soon(path: &Path) -> Result<File, LedgerError> {
+    for _ in 0..LOCK_TRIES {
+        match lock(path) {
+            Err(LedgerError::Locked { .. }) => tokio::time::sleep(LOCK_AGAIN).await,
+            result => return result,
+        }
+    }
+    lock(path)
+}
+
+fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let lock_path = PathBuf::from(name);
+    PathBuf::from(name)
+}
+
+/// Takes the worker lock: an OS lock on a file of its own, which death frees.
+fn lock(path: &Path) -> Result<File, LedgerError> {
+    let lock_path = lock_path(path);
     let file = FileOptions::new()
         .read(true)
         .write(true)

@@ -74,18 +74,26 @@ pub struct Settle {
     pub now_ms: i64,
 }
 
-impl Write for Settle {
-    /// How many containers were settled now (those settled before count nothing).
-    type Out = usize;
+/// What a settlement changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// For each of the ends: it was settled now, and not before.
+    pub newly: Vec<bool>,
+    /// Promised containers that never came to be.
+    pub missing: usize,
+}
 
-    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<usize, LedgerError>> {
+impl Write for Settle {
+    type Out = Settled;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Settled, LedgerError>> {
         Box::pin(async move {
-            let mut settled = 0;
+            let mut settled = Settled::default();
             for end in &self.ends {
-                settled += usize::from(finish_container(db, self.job, end, self.now_ms).await?);
+                settled.newly.push(finish_container(db, self.job, end, self.now_ms).await?);
             }
             if self.close {
-                settled += close(db, self.job, self.now_ms).await?;
+                settled.missing = close(db, self.job, self.now_ms).await?;
             }
             Ok(settled)
         })

@@ -223,17 +223,23 @@ impl Track {
         let wake = self.desk.ledger.wake();
         wake.publish().notify_one();
         wake.intake().notify_one();
-        if settled == 0 {
-            return Ok(());
+        for (end, newly) in settle.ends.iter().zip(&settled.newly) {
+            if *newly {
+                self.count(job, end);
+            }
         }
-        for end in &settle.ends {
-            self.count(job, end);
-        }
+        let label = self.desk.project_label(&job.project_id);
+        let missing = u64::try_from(settled.missing).unwrap_or(u64::MAX);
+        self.desk
+            .metrics
+            .failures_total
+            .with_label_values(&["CONTAINER_MISSING", "briefd", label])
+            .inc_by(missing);
         tracing::debug!(
             stage = "track",
             job.id = job.job,
             brief = job.label,
-            containers = settled,
+            containers = settle.ends.len(),
             "settled"
         );
         Ok(())

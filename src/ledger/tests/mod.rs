@@ -169,7 +169,8 @@ impl Bench {
 
     async fn settle(&self, job: i64, ends: &[(&str, Ended)], close: bool) -> usize {
         let ends = ends.iter().map(|(id, ended)| self.end(id, *ended)).collect();
-        self.write(Settle { job, ends, close, now_ms: self.now() }).await.unwrap()
+        let settled = self.write(Settle { job, ends, close, now_ms: self.now() }).await.unwrap();
+        settled.newly.iter().filter(|newly| **newly).count() + settled.missing
     }
 
     fn end(&self, container: &str, ended: Ended) -> ContainerEnd {
