@@ -172,7 +172,7 @@ impl Worker {
             drain: drain.clone(),
         };
         account::spawn(self);
-        gauges::spawn(self);
+        gauges::spawn(self, drain.clone());
         let stages = Stages {
             intake: tokio::spawn(intake.run()),
             submit: tokio::spawn(submit.run()),
