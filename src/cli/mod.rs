@@ -161,6 +161,8 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Done);
         }
         Command::Run
+        | Command::Generate(_)
+        | Command::Enqueue(_)
         | Command::Status(_)
         | Command::List(_)
         | Command::Show(_)
