@@ -138,9 +138,8 @@ fn problems(done: &Enqueued) -> Vec<String> {
     }
     if !lines.is_empty() {
         let count = counted(number(done.problem_count), "line");
-        lines.push(format!(
-            "{count} not sent: mend the file and run the same command again, a repeat costs nothing"
-        ));
+        let mend = "mend the file and run the same command again, a repeat costs nothing";
+        lines.extend(wrap("", &format!("{count} not sent: {mend}")));
     }
     lines
 }
@@ -198,11 +197,12 @@ mod tests {
         done.problems = vec![problem; 21];
         done.problem_count = 21;
         let lines = problems(&done);
-        assert_eq!(lines.len(), 22);
+        assert_eq!(lines.len(), 23);
         insta::assert_snapshot!(lines[19..].join("\n"), @r"
         line 7: UNREADABLE: more than 4 MiB
         and 1 line more
-        21 lines not sent: mend the file and run the same command again, a repeat costs nothing
+        21 lines not sent: mend the file and run the same command again, a repeat costs
+        nothing
         ");
     }
 }

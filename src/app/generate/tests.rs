@@ -37,7 +37,7 @@ async fn generate(folder: &Path, settings: &Settings) -> Report {
     };
     let mut most = 0;
     let mut watch = |progress: &Progress| most = most.max(progress.states.total());
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_mins(1);
     let report = tokio::time::timeout(limit, run(settings.clone(), task, Clock::system(), &mut watch));
     report.await.unwrap().unwrap()
 }

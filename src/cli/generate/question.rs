@@ -30,12 +30,10 @@ pub(super) async fn may_start(
         return Ok(true);
     }
     let quote = Quote::new(survey, &prices(settings).await);
-    let text = format!(
-        "{}\n{}",
-        quote.sentence(&file.display().to_string(), &settings.layers.origin()),
-        quote.table()
-    );
+    let sentence = quote.sentence(&file.display().to_string(), &settings.layers.origin());
+    let text = format!("{sentence}\n{}", quote.table());
     if yes {
+        drop(write!(io::stderr(), "{text}"));
         return Ok(true);
     }
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
