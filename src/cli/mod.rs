@@ -3,9 +3,16 @@
 //! Results go to standard output, everything else to standard error. A command returns an [`Outcome`] or an error;
 //! [`run`] maps both to the exit codes that the README promises.
 
+#![expect(
+    clippy::doc_markdown,
+    rustdoc::bare_urls,
+    reason = "doc comments of arguments are the help texts people read"
+)]
+
 pub mod config;
 pub mod enqueue;
 pub mod generate;
+pub mod hold;
 pub mod list;
 mod names;
 mod progress;
@@ -46,10 +53,10 @@ struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// Settings file (also: $`BRIEFD_CONFIG`)
+    /// Settings file (also: $BRIEFD_CONFIG)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     config: Option<PathBuf>,
-    /// The ledger, instead of ledger.url: a path, or <sqlite://PATH>
+    /// The ledger, instead of ledger.url: a path, or sqlite://PATH
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     ledger: Option<String>,
     /// How log lines look: text or json
@@ -74,6 +81,8 @@ enum Command {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Records(records::RecordsArgs),
+    Hold(hold::HoldArgs),
+    Release(hold::ReleaseArgs),
     Topology(topology::TopologyArgs),
     Sandbox(sandbox::SandboxArgs),
     /// Show every setting, its value and where it comes from; secrets are redacted
@@ -167,6 +176,8 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::List(_)
         | Command::Show(_)
         | Command::Records(_)
+        | Command::Hold(_)
+        | Command::Release(_)
         | Command::Topology(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
@@ -207,6 +218,8 @@ async fn asynchronous(
         Command::List(args) => list::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Show(args) => show::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Records(args) => records::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
+        Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })

@@ -29,6 +29,9 @@ mod totals;
 mod wake;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
 pub use claim::{Claim, Claimed, Found, Inspect, Inspected, Inspection, Work};
@@ -43,7 +46,7 @@ pub use read::{
 };
 pub use request::{Request, RequestDone};
 pub use rows::Input;
-pub use settle::{ContainerEnd, Ended, Running, Settle};
+pub use settle::{ContainerEnd, Ended, Running, Settle, Settled};
 pub use summary::{FailureCount, Mishap, Results, Session};
 pub use totals::{Imbalance, Tally};
 pub use wake::Wake;

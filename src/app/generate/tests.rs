@@ -139,6 +139,7 @@ impl ByHand {
             held_batches: Vec::new(),
             submitting_max: 10,
             probe_project: None,
+            repeat_after_ms: 0,
         };
         let job = self.ledger.write(claim).await.unwrap().claimed[0].id;
         let container_ids = vec!["c1".to_owned(), "c2".to_owned()];

@@ -38,7 +38,8 @@ pub struct ExpectedRun {
     pub batch_id: Option<String>,
     pub brief_id: String,
     pub run: u64,
-    pub variant_count: u64,
+    /// The variants that owe a record; a rerun may take fewer than the first run.
+    pub variants: Vec<u64>,
     /// The `correlation_id` of its records.
     pub correlation_id: String,
 }
@@ -54,7 +55,7 @@ impl ExpectedRun {
             correlation_id: brief_id.clone(),
             brief_id,
             run: 1,
-            variant_count: brief["variantCount"].as_u64().unwrap_or(1),
+            variants: (1..=brief["variantCount"].as_u64().unwrap_or(1)).collect(),
         }
     }
 }

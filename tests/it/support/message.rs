@@ -24,6 +24,12 @@ pub struct Envelope {
     pub kind: Option<String>,
     pub content_type: Option<String>,
     pub delivery_mode: Option<u8>,
+    pub content_encoding: Option<String>,
+    pub app_id: Option<String>,
+    pub reply_to: Option<String>,
+    pub user_id: Option<String>,
+    /// Seconds since 1970.
+    pub timestamp: Option<u64>,
     /// Headers that are texts.
     pub headers: BTreeMap<String, String>,
 }
@@ -47,6 +53,11 @@ impl Message {
             kind: properties.kind().as_ref().map(ToString::to_string),
             content_type: properties.content_type().as_ref().map(ToString::to_string),
             delivery_mode: *properties.delivery_mode(),
+            content_encoding: properties.content_encoding().as_ref().map(ToString::to_string),
+            app_id: properties.app_id().as_ref().map(ToString::to_string),
+            reply_to: properties.reply_to().as_ref().map(ToString::to_string),
+            user_id: properties.user_id().as_ref().map(ToString::to_string),
+            timestamp: *properties.timestamp(),
             headers: headers.filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect(),
         };
         Self { body, envelope: Some(envelope) }

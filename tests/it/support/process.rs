@@ -65,6 +65,21 @@ impl Process {
         self.signal("TERM");
     }
 
+    /// Stops it where it stands; what is sent to it waits.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Interrupts it, as Ctrl-C does.
+    pub fn sigint(&self) {
+        self.signal("INT");
+    }
+
     /// Ends it without asking; returns when it is gone.
     pub fn sigkill(&mut self) {
         self.child.kill().expect("a child can be killed");
@@ -116,9 +131,17 @@ impl Drop for Process {
 
 /// The body, if the answer is 200.
 async fn get(url: &str) -> Option<String> {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().ok()?;
-    let answer = client.get(url).send().await.ok()?;
-    if answer.status() == 200 { answer.text().await.ok() } else { None }
+    look(url).await.filter(|(status, _)| *status == 200).map(|(_, body)| body)
+}
+
+/// Status and body of an answer; `None`: nobody answers.
+async fn look(url: &str) -> Option<(u16, String)> {
+    let answer = client().get(url).send().await.ok()?;
+    Some((answer.status().as_u16(), answer.text().await.ok()?))
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(Duration::from_secs(5)).build().expect("a client can be made")
 }
 
 /// `briefd run`, with its ledger in a directory that the test keeps, so that a second one can go on with it.
@@ -150,6 +173,37 @@ impl Worker {
     pub async fn metrics(&self) -> String {
         get(&format!("{}/metrics", self.http)).await.expect("a running worker serves its metrics")
     }
+
+    /// The value of one series, such as `briefd_amqp_reconnects_total`.
+    pub async fn series(&self, series: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("there is no series {series}"))
+    }
+
+    /// Waits until a series has a value.
+    pub async fn wait_series(&self, series: &str, value: f64) {
+        let mut last = f64::NAN;
+        let reached = eventually(PROMPTLY, async || {
+            last = self.series(series).await;
+            (last.total_cmp(&value).is_eq()).then_some(())
+        });
+        if reached.await.is_none() {
+            panic!("{series} is {last}, not {value}; the worker said:\n{}", self.process.stderr());
+        }
+    }
+
+    /// Status and body of one of its endpoints, such as `/readyz`; `None`: nobody answers.
+    pub async fn look(&self, path: &str) -> Option<(u16, Value)> {
+        let (status, body) = look(&format!("{}{path}", self.http)).await?;
+        Some((status, serde_json::from_str(&body).unwrap_or(Value::String(body))))
+    }
+
+    /// Waits until it has said something on standard error.
+    pub async fn wait_said(&self, words: &str) {
+        let said = eventually(PROMPTLY, async || self.process.stderr().contains(words).then_some(()));
+        assert!(said.await.is_some(), "it did not say {words:?}, but:\n{}", self.process.stderr());
+    }
 }
 
 /// `briefd sandbox`.
@@ -177,6 +231,26 @@ impl SandboxProcess {
     /// The settings that make a worker use this sandbox.
     pub fn variables(&self) -> Vec<Variable> {
         vec![("BRIEFD__LAYERS__BASE_URL", self.url.clone()), ("LAYERS_API_KEY", API_KEY.to_owned())]
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Changes its `account` or its `faults` from now on.
+    pub async fn change(&self, what: &str, change: &Value) {
+        let url = format!("{}/_sandbox/{what}", self.url);
+        let answer = client().put(&url).body(change.to_string()).send().await.expect("the sandbox answers");
+        assert_eq!(answer.status(), 200, "PUT {url} {change}: {:?}", answer.text().await);
+    }
+
+    /// Does what somebody else with the same account may do, such as `/v1/jobs/ID/cancel`.
+    pub async fn post(&self, path: &str) {
+        let url = format!("{}{path}", self.url);
+        let request = client().post(&url).header("X-Api-Key", API_KEY).body("{}");
+        let answer = request.send().await.expect("the sandbox answers");
+        assert!(answer.status().is_success(), "POST {url}: {:?}", answer.text().await);
     }
 
     /// What it did and was asked, as JSON.

@@ -146,7 +146,7 @@ fn a_repeat_must_have_the_same_bytes_and_properties() {
 fn records_that_nobody_asked_for_are_found() {
     let stranger = whole("r4", "three");
     assert_only(&after(|evidence| evidence.records.push(message(&stranger))), "was not asked for");
-    let fewer = after(|evidence| evidence.expected_runs[0].variant_count = 1);
+    let fewer = after(|evidence| evidence.expected_runs[0].variants = vec![1]);
     assert_only(&fewer, "of a variant that was not asked for");
 }
 
