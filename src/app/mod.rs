@@ -5,8 +5,12 @@
 //! when it is over.
 
 mod account;
+pub mod enqueue;
 mod gauges;
+pub mod generate;
+pub mod requests;
 pub mod run;
+pub mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -170,6 +174,7 @@ impl Worker {
         };
         account::spawn(self);
         gauges::spawn(self);
+        requests::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),
             submit: tokio::spawn(submit.run()),
@@ -191,6 +196,18 @@ impl Worker {
             batch_size: None,
             send_container_id: self.settings.layers.send_container_id,
         }
+    }
+}
+
+/// What a command brings that opens the ledger for a moment because no worker runs.
+fn options_beside(settings: &Settings, input: Input, clock: &Clock) -> OpenOptions {
+    OpenOptions {
+        clock: clock.clone(),
+        metrics: Metrics::new([]),
+        origin: settings.layers.origin(),
+        input,
+        repeat_after: settings.submit.repeat_after,
+        beat: Box::new(|| {}),
     }
 }
 

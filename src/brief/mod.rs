@@ -29,7 +29,7 @@ mod tests;
 
 use jiff::Timestamp;
 
-pub use body::{body, enqueueable, regenerate_body};
+pub use body::{body, enqueueable, regenerate_body, with_batch};
 pub use compare::{differing_paths, only_brief_differs};
 pub use identity::{Fingerprint, Identity, NotAFingerprint};
 pub(crate) use message::drop_number_formats;

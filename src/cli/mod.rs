@@ -3,9 +3,20 @@
 //! Results go to standard output, everything else to standard error. A command returns an [`Outcome`] or an error;
 //! [`run`] maps both to the exit codes that the README promises.
 
+#![expect(
+    clippy::doc_markdown,
+    rustdoc::bare_urls,
+    reason = "doc comments of arguments are the help texts people read"
+)]
+
 pub mod config;
+pub mod enqueue;
+pub mod generate;
+pub mod hold;
 pub mod list;
 mod names;
+mod progress;
+mod quote;
 pub mod records;
 pub mod sandbox;
 pub mod schema;
@@ -23,8 +34,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
+use self::progress::Screen;
 use crate::app;
-use crate::config::{ConfigErrors, Inputs, Loaded, load};
+use crate::config::{ConfigErrors, Inputs, Loaded, Shown, load};
 use crate::files::FileError;
 use crate::telemetry::logging;
 
@@ -41,10 +53,10 @@ struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// Settings file (also: $`BRIEFD_CONFIG`)
+    /// Settings file (also: $BRIEFD_CONFIG)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     config: Option<PathBuf>,
-    /// The ledger, instead of ledger.url: a path, or <sqlite://PATH>
+    /// The ledger, instead of ledger.url: a path, or sqlite://PATH
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     ledger: Option<String>,
     /// How log lines look: text or json
@@ -63,10 +75,14 @@ enum Command {
     /// The worker: RabbitMQ in, RabbitMQ out, until SIGTERM or SIGINT
     #[command(after_help = "Example:\n  briefd run --config /etc/briefd.toml")]
     Run,
+    Generate(generate::GenerateArgs),
+    Enqueue(enqueue::EnqueueArgs),
     Status(status::StatusArgs),
     List(list::ListArgs),
     Show(show::ShowArgs),
     Records(records::RecordsArgs),
+    Hold(hold::HoldArgs),
+    Release(hold::ReleaseArgs),
     Topology(topology::TopologyArgs),
     Sandbox(sandbox::SandboxArgs),
     /// Show every setting, its value and where it comes from; secrets are redacted
@@ -79,6 +95,28 @@ enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// What is logged by a command that tells a person itself what happens: `generate` also says in its own words what
+    /// it waits for, and counts at the end what went wrong on the way.
+    const fn quiet_level(&self) -> Option<&'static str> {
+        if matches!(self, Self::Generate(_)) {
+            Some("error")
+        } else if matches!(self, Self::Enqueue(_)) {
+            Some("warn")
+        } else {
+            None
+        }
+    }
+}
+
+/// Logs no more than `level`, unless somebody set one.
+fn quieten(loaded: &mut Loaded, level: &str) {
+    let is_set = |shown: &Shown| shown.key == "log.level" && shown.origin != "default";
+    if !loaded.values.iter().any(is_set) {
+        level.clone_into(&mut loaded.settings.log.level);
+    }
 }
 
 /// How a command ended that did what it was asked for.
@@ -132,25 +170,38 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Done);
         }
         Command::Run
+        | Command::Generate(_)
+        | Command::Enqueue(_)
         | Command::Status(_)
         | Command::List(_)
         | Command::Show(_)
         | Command::Records(_)
+        | Command::Hold(_)
+        | Command::Release(_)
         | Command::Topology(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
     }
     drop(out);
-    let loaded = load(&cli.global.inputs())?;
-    logging::init(&loaded.settings.log, cli.global.verbose)?;
+    let mut loaded = load(&cli.global.inputs())?;
+    let screen = Screen::default();
+    if let Some(level) = cli.command.quiet_level() {
+        quieten(&mut loaded, level);
+    }
+    logging::init(&loaded.settings.log, cli.global.verbose, screen.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(asynchronous(cli.command, loaded));
+    let outcome = runtime.block_on(asynchronous(cli.command, cli.global.yes, loaded, screen));
     // A blocking thread that hangs must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     outcome
 }
 
-async fn asynchronous(command: Command, loaded: Loaded) -> anyhow::Result<Outcome> {
+async fn asynchronous(
+    command: Command,
+    yes: bool,
+    loaded: Loaded,
+    screen: Screen,
+) -> anyhow::Result<Outcome> {
     let clock = crate::clock::Clock::system();
     match command {
         Command::Run => {
@@ -158,11 +209,17 @@ async fn asynchronous(command: Command, loaded: Loaded) -> anyhow::Result<Outcom
             app::run::run(loaded.settings).await?;
             Ok(Outcome::Done)
         }
+        Command::Generate(args) => generate::run(args, loaded.settings, yes, screen).await,
+        Command::Enqueue(args) => {
+            enqueue::run(args, &loaded.settings, &clock, screen, &mut std::io::stdout()).await
+        }
         Command::Sandbox(args) => sandbox::run(args).await.map(|()| Outcome::Done),
         Command::Status(args) => status::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::List(args) => list::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Show(args) => show::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Records(args) => records::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
+        Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })

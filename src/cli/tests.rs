@@ -103,6 +103,7 @@ impl World {
             submitting_max: 32,
             held_projects: Vec::new(),
             held_batches: Vec::new(),
+            repeat_after_ms: 0,
             probe_project: None,
         };
         self.ledger.write(claim).await.unwrap().claimed.remove(0)

@@ -6,9 +6,9 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::LedgerError;
 use super::claim::reject;
-use super::rows::{RunRow, move_brief, note, owe};
+use super::rows::{RunRow, follow_jobs, note, owe};
 use super::writer::Write;
-use crate::job::{Acceptance, BriefState, Certainty, Event, JobState, Next, next};
+use crate::job::{Acceptance, Certainty, Event, JobState, Next, next};
 use crate::record::RecordError;
 
 /// What became of one claimed job.
@@ -146,8 +146,7 @@ impl Write for RecordOutcome {
             self.story(db, &row, after).await?;
             match after {
                 JobState::Running => self.started(db, &row).await?,
-                JobState::Ready => self.back(db, &row, BriefState::Waiting).await?,
-                JobState::Submitting => self.back(db, &row, BriefState::Submitting).await?,
+                JobState::Ready | JobState::Submitting => self.back(db, &row, after).await?,
                 JobState::Rejected => self.rejected(db).await?,
                 JobState::Parked => self.parked(db, &row).await?,
                 JobState::Completed | JobState::Failed | JobState::Canceled => {
@@ -230,7 +229,7 @@ impl RecordOutcome {
                 .execute(&mut *db)
                 .await?;
         }
-        move_brief(db, at, BriefState::Running, self.now_ms).await
+        follow_jobs(db, at, self.now_ms).await
     }
 
     /// Stores the containers that the answer names. Promised are those, and never fewer than were asked for.
@@ -240,14 +239,21 @@ impl RecordOutcome {
         at: (i64, i64),
         ids: &[String],
     ) -> Result<(), LedgerError> {
-        for (variant, id) in (1_i64..).zip(ids) {
+        // A container named twice is one container; two rows of it could never both end.
+        let mut named: Vec<&String> = Vec::with_capacity(ids.len());
+        for id in ids {
+            if !named.contains(&id) {
+                named.push(id);
+            }
+        }
+        for (variant, id) in (1_i64..).zip(&named) {
             sqlx::query(
                 "INSERT INTO container (brief, variant, id, job, run, status, known_at) VALUES ($1, $2, $3, $4, $5, 'running', $6) \
                  ON CONFLICT (brief, variant) DO UPDATE SET id = excluded.id, job = excluded.job, run = excluded.run, status = 'running'",
             )
             .bind(at.0)
             .bind(variant)
-            .bind(id)
+            .bind(id.as_str())
             .bind(self.job)
             .bind(at.1)
             .bind(self.now_ms)
@@ -255,7 +261,7 @@ impl RecordOutcome {
             .await?;
         }
         let run = RunRow::get(db, at.0, at.1).await?;
-        let promised = run.variant_count.max(i64::try_from(ids.len()).unwrap_or(i64::MAX));
+        let promised = run.variant_count.max(i64::try_from(named.len()).unwrap_or(i64::MAX));
         owe(db, at, promised - run.owed, 0).await
     }
 
@@ -264,12 +270,12 @@ impl RecordOutcome {
         &self,
         db: &mut SqliteConnection,
         row: &JobRow,
-        state: BriefState,
+        after: JobState,
     ) -> Result<(), LedgerError> {
         let event = self.outcome.event();
         sqlx::query("UPDATE job SET state = $2, claim = NULL, unrecorded = 0, due_at = $3 WHERE id = $1")
             .bind(self.job)
-            .bind(if state == BriefState::Waiting { "ready" } else { "submitting" })
+            .bind(after.word())
             .bind(self.retry_ms)
             .execute(&mut *db)
             .await?;
@@ -295,7 +301,7 @@ impl RecordOutcome {
                 .execute(&mut *db)
                 .await?;
         }
-        if state == BriefState::Waiting {
+        if after == JobState::Ready {
             // Nothing has left after all.
             sqlx::query(
                 "UPDATE run SET submitted_at = NULL WHERE brief = $1 AND run = $2 AND NOT EXISTS \
@@ -306,7 +312,7 @@ impl RecordOutcome {
             .execute(&mut *db)
             .await?;
         }
-        move_brief(db, (row.brief, row.run), state, self.now_ms).await
+        follow_jobs(db, (row.brief, row.run), self.now_ms).await
     }
 
     async fn rejected(&self, db: &mut SqliteConnection) -> Result<(), LedgerError> {
@@ -333,6 +339,6 @@ impl RecordOutcome {
         .bind(error)
         .execute(&mut *db)
         .await?;
-        move_brief(db, (row.brief, row.run), BriefState::Parked, self.now_ms).await
+        follow_jobs(db, (row.brief, row.run), self.now_ms).await
     }
 }

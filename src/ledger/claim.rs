@@ -6,11 +6,10 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::ours::OurFailure;
 use super::outbox::{ContainerPart, insert_brief_failed, insert_container_record};
-use super::rows::{BriefRow, Input, RunRow, detail, move_brief, note};
+use super::rows::{BriefRow, Input, RunRow, detail, follow_jobs, note};
 use super::settle::{ContainerEnd, finish_container, finish_run_if_complete};
 use super::writer::Write;
 use super::{Ledger, LedgerError};
-use crate::job::BriefState;
 use crate::record::RecordType;
 
 /// Jobs that one claim ends as expired at most; the rest follows with the next claim.
@@ -21,7 +20,7 @@ const CRASH_LOOP: i64 = 10;
 /// Claims due jobs for POSTs. Durable before any byte leaves: the job is `submitting` from then on.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// How many at most; the caller holds as many permits.
+    /// How many at most; the caller holds as many permits. 0: only ends what has expired.
     pub limit: u32,
     /// This process.
     pub boot: String,
@@ -37,7 +36,10 @@ pub struct Claim {
     pub held_batches: Vec<String>,
     /// Jobs of which a POST may have left, at most: an outage then leaves no more outcomes unknown than this.
     pub submitting_max: u32,
-    /// Only this project, held or not: the one job that probes its hold.
+    /// `submit.repeat_after`, milliseconds: a POST of unknown outcome is not repeated sooner after it ended. It may
+    /// still be at work at the API, and two POSTs of one key at once could make two jobs.
+    pub repeat_after_ms: i64,
+    /// Only this project, held or not: the one job that probes its hold. Held batches stay held.
     pub probe_project: Option<String>,
 }
 
@@ -113,15 +115,24 @@ impl Write for Claim {
     }
 }
 
+/// `+` keeps the planner from the index of times, which would have it sort the whole backlog.
+pub(super) const READY: &str = "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND +due_at <= $2 \
+    AND (kind = 'generate' OR seen_before IS NOT NULL) AND ($3 IS NULL OR project_id = $3) \
+    AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
+    AND batch_id NOT IN (SELECT value FROM json_each($5)) ORDER BY priority DESC, id LIMIT $6";
+
 impl Claim {
     /// Repeats first, then the highest priority, then arrival.
     async fn choose(&self, db: &mut SqliteConnection) -> Result<Vec<i64>, LedgerError> {
+        if self.limit == 0 {
+            return Ok(Vec::new());
+        }
         let held = |list: &[String]| serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned());
         let mut ids: Vec<i64> = sqlx::query_scalar(
             "SELECT id FROM job WHERE state = 'submitting' AND claim IS NULL AND input = $1 AND due_at <= $2 \
-             AND ($3 IS NULL OR project_id = $3) \
-             AND ($3 IS NOT NULL OR (project_id NOT IN (SELECT value FROM json_each($4)) \
-             AND batch_id NOT IN (SELECT value FROM json_each($5)))) ORDER BY due_at, id LIMIT $6",
+             AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7) AND ($3 IS NULL OR project_id = $3) \
+             AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
+             AND batch_id NOT IN (SELECT value FROM json_each($5)) ORDER BY due_at, id LIMIT $6",
         )
         .bind(self.input.word())
         .bind(self.now_ms)
@@ -129,6 +140,7 @@ impl Claim {
         .bind(held(&self.held_projects))
         .bind(held(&self.held_batches))
         .bind(self.limit)
+        .bind(self.now_ms.saturating_sub(self.repeat_after_ms))
         .fetch_all(&mut *db)
         .await?;
         let submitting: i64 =
@@ -139,20 +151,15 @@ impl Claim {
         let rest = i64::from(self.limit) - i64::try_from(ids.len()).unwrap_or(i64::MAX);
         let rest = rest.min(i64::from(self.submitting_max) - submitting);
         if rest > 0 {
-            let ready: Vec<i64> = sqlx::query_scalar(
-                "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND due_at <= $2 \
-                 AND (kind = 'generate' OR seen_before IS NOT NULL) AND ($3 IS NULL OR project_id = $3) \
-                 AND ($3 IS NOT NULL OR (project_id NOT IN (SELECT value FROM json_each($4)) \
-                 AND batch_id NOT IN (SELECT value FROM json_each($5)))) ORDER BY priority DESC, id LIMIT $6",
-            )
-            .bind(self.input.word())
-            .bind(self.now_ms)
-            .bind(&self.probe_project)
-            .bind(held(&self.held_projects))
-            .bind(held(&self.held_batches))
-            .bind(rest)
-            .fetch_all(db)
-            .await?;
+            let ready: Vec<i64> = sqlx::query_scalar(READY)
+                .bind(self.input.word())
+                .bind(self.now_ms)
+                .bind(&self.probe_project)
+                .bind(held(&self.held_projects))
+                .bind(held(&self.held_batches))
+                .bind(rest)
+                .fetch_all(db)
+                .await?;
             ids.extend(ready);
         }
         Ok(ids)
@@ -181,7 +188,7 @@ impl Claim {
             .bind(self.now_ms)
             .execute(&mut *db)
             .await?;
-        move_brief(db, at, BriefState::Submitting, self.now_ms).await?;
+        follow_jobs(db, at, self.now_ms).await?;
         Ok(claimed)
     }
 
@@ -210,14 +217,19 @@ pub(super) async fn reject(
     error: &crate::record::RecordError,
     now_ms: i64,
 ) -> Result<(), LedgerError> {
-    sqlx::query(
-        "UPDATE job SET state = 'rejected', claim = NULL, finished_at = $2, error = $3 WHERE id = $1",
+    let changed = sqlx::query(
+        "UPDATE job SET state = 'rejected', claim = NULL, finished_at = $2, error = $3 \
+         WHERE id = $1 AND state IN ('ready', 'submitting')",
     )
     .bind(job)
     .bind(now_ms)
     .bind(serde_json::to_string(error).unwrap_or_default())
     .execute(&mut *db)
-    .await?;
+    .await?
+    .rows_affected();
+    if changed != 1 {
+        return Err(LedgerError::Conflict(format!("job {job} cannot be rejected any more")));
+    }
     let (brief, run, kind, variant): (i64, i64, String, Option<i64>) =
         sqlx::query_as("SELECT brief, run, kind, variant FROM job WHERE id = $1")
             .bind(job)
@@ -284,22 +296,23 @@ pub struct Inspection {
     pub made_by_job: Option<String>,
 }
 
+/// `+` as in [`READY`].
+pub(super) const UNREAD: &str = "SELECT j.id, j.brief, j.project_id, j.container, \
+    (SELECT o.api_job_id FROM container c JOIN job o ON o.id = c.job WHERE c.brief = j.brief AND c.variant = j.variant) AS made_by_job \
+    FROM job j WHERE j.state = 'ready' AND j.claim IS NULL AND j.input = $1 AND +j.due_at <= $2 \
+    AND j.kind = 'regenerate' AND j.seen_before IS NULL ORDER BY j.priority DESC, j.id LIMIT $3";
+
 impl Write for Inspect {
     type Out = Vec<Inspection>;
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>> {
         Box::pin(async move {
-            let found: Vec<Inspection> = sqlx::query_as(
-                "SELECT j.id, j.brief, j.project_id, j.container, \
-                 (SELECT o.api_job_id FROM container c JOIN job o ON o.id = c.job WHERE c.brief = j.brief AND c.variant = j.variant) AS made_by_job \
-                 FROM job j WHERE j.state = 'ready' AND j.claim IS NULL AND j.input = $1 AND j.due_at <= $2 \
-                 AND j.kind = 'regenerate' AND j.seen_before IS NULL ORDER BY j.priority DESC, j.id LIMIT $3",
-            )
-            .bind(self.input.word())
-            .bind(self.now_ms)
-            .bind(self.limit)
-            .fetch_all(&mut *db)
-            .await?;
+            let found: Vec<Inspection> = sqlx::query_as(UNREAD)
+                .bind(self.input.word())
+                .bind(self.now_ms)
+                .bind(self.limit)
+                .fetch_all(&mut *db)
+                .await?;
             for inspection in &found {
                 sqlx::query("UPDATE job SET claim = $2 WHERE id = $1 AND claim IS NULL")
                     .bind(inspection.id)
@@ -396,20 +409,23 @@ impl Inspected {
         .bind(at.0)
         .execute(&mut *db)
         .await?;
-        move_brief(db, at, BriefState::Running, self.now_ms).await
+        follow_jobs(db, at, self.now_ms).await
     }
 }
+
+/// Two minima, each from its index, instead of one over the backlog.
+pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM (\
+    SELECT min(due_at) AS due_at FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND due_at > $2 \
+    UNION ALL SELECT min(due_at) FROM job WHERE state = 'submitting' AND claim IS NULL AND input = $1 AND due_at > $2)";
 
 impl Ledger {
     /// When the next job of this input becomes due that is not yet, milliseconds since 1970.
     pub async fn next_due(&self, now_ms: i64) -> Result<Option<i64>, LedgerError> {
-        Ok(sqlx::query_scalar(
-            "SELECT min(due_at) FROM job WHERE state IN ('ready', 'submitting') AND claim IS NULL AND input = $1 AND due_at > $2",
-        )
-        .bind(self.input().word())
-        .bind(now_ms)
-        .fetch_one(&self.reader().pool)
-        .await?)
+        Ok(sqlx::query_scalar(NEXT_DUE)
+            .bind(self.input().word())
+            .bind(now_ms)
+            .fetch_one(&self.reader().pool)
+            .await?)
     }
 
     /// Takes back what a process that died had claimed. A POST that may have left counts as unknown.
@@ -467,7 +483,7 @@ impl Write for ReleaseDeadClaims {
                         .bind(json!({ "code": "CRASH_LOOP", "message": "claimed ten times without an outcome" }).to_string())
                         .execute(&mut *db)
                         .await?;
-                    move_brief(db, at, BriefState::Parked, self.now_ms).await?;
+                    follow_jobs(db, at, self.now_ms).await?;
                 }
             }
             Ok(u64::try_from(cut.len()).unwrap_or(u64::MAX))

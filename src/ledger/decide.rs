@@ -211,7 +211,15 @@ impl Decide {
                     )
                 })
             }
-            Some(known) => self.known(db, received, brief, &known).await,
+            Some(known) => {
+                let verdict = self.known(db, received, brief, &known).await?;
+                let takes = matches!(verdict, Verdict::Done(..));
+                if takes && known.input != self.input.word() && known.input != Input::Queue.word() {
+                    // A file's briefs belong to whoever asks for them now. What the queue asked for stays the queue's.
+                    take_over(db, known.id, &self.input).await?;
+                }
+                Ok(verdict)
+            }
         }
     }
 
@@ -252,10 +260,6 @@ impl Decide {
         known: &BriefRow,
     ) -> Result<Verdict, LedgerError> {
         let asked = i64::from(brief.run);
-        if known.input != self.input.word() && known.input != Input::Queue.word() {
-            // A file's briefs belong to whoever asks for them now. What the queue asked for stays the queue's.
-            take_over(db, known.id, &self.input).await?;
-        }
         let current = RunRow::get(db, known.id, known.run).await?;
         let fingerprint = brief.fingerprint.to_string();
         if asked > known.run + 1 {
@@ -271,7 +275,8 @@ impl Decide {
         if current.fingerprint == fingerprint {
             return self.repeat(db, known).await;
         }
-        if self.was_an_earlier_run(db, known.id, &fingerprint).await? {
+        if self.was_an_earlier_run(db, known, &fingerprint).await? {
+            self.show_file_again(db, known).await?;
             return Ok(Verdict::Done(Decision::Duplicate, known.id, known.run));
         }
         if !known.touched && !in_flight(known)? {
@@ -286,21 +291,32 @@ impl Decide {
     /// Same content as the current run.
     async fn repeat(&self, db: &mut SqliteConnection, known: &BriefRow) -> Result<Verdict, LedgerError> {
         if !has_ended(known.state()?) {
+            self.show_file_again(db, known).await?;
             return Ok(Verdict::Done(Decision::Duplicate, known.id, known.run));
         }
         publish_again(db, known.id, &self.input, self.now_ms).await?;
         Ok(Verdict::Done(Decision::Republished, known.id, known.run))
     }
 
+    /// A file of records is written anew by each command, so what an earlier one has shown of a brief is part of it.
+    async fn show_file_again(&self, db: &mut SqliteConnection, known: &BriefRow) -> Result<(), LedgerError> {
+        if matches!(self.input, Input::File(_)) && known.input != Input::Queue.word() {
+            publish_again(db, known.id, &self.input, self.now_ms).await?;
+        }
+        Ok(())
+    }
+
     async fn was_an_earlier_run(
         &self,
         db: &mut SqliteConnection,
-        brief: i64,
+        known: &BriefRow,
         fingerprint: &str,
     ) -> Result<bool, LedgerError> {
         let found: Option<i64> =
-            sqlx::query_scalar("SELECT run FROM run WHERE brief = $1 AND fingerprint = $2 LIMIT 1")
-                .bind(brief)
+            // A remembered run is a later one.
+            sqlx::query_scalar("SELECT run FROM run WHERE brief = $1 AND run < $2 AND fingerprint = $3 LIMIT 1")
+                .bind(known.id)
+                .bind(known.run)
                 .bind(fingerprint)
                 .fetch_optional(db)
                 .await?;
@@ -478,6 +494,26 @@ pub(super) async fn make_current(
     move_brief(db, at, BriefState::Waiting, now_ms).await
 }
 
+/// The containers of a brief, as far as the API named them.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+pub(super) struct Containers {
+    pub named: i64,
+    /// Those that a rerun would take.
+    pub to_do: i64,
+}
+
+impl Containers {
+    pub(super) async fn of(db: &mut SqliteConnection, brief: i64) -> Result<Self, LedgerError> {
+        Ok(sqlx::query_as(
+            "SELECT count(*) AS named, count(*) FILTER (WHERE status <> 'completed') AS to_do \
+             FROM container WHERE brief = $1 AND id <> ''",
+        )
+        .bind(brief)
+        .fetch_one(db)
+        .await?)
+    }
+}
+
 /// Gives the current run its jobs: one `generate`, or one `regenerate` for each container that is not completed.
 pub(super) async fn give_jobs(
     db: &mut SqliteConnection,
@@ -487,15 +523,22 @@ pub(super) async fn give_jobs(
 ) -> Result<(), LedgerError> {
     let brief = BriefRow::by_id(db, at.0).await?;
     let run = RunRow::get(db, at.0, at.1).await?;
+    if Containers::of(db, at.0).await?.named == 0 {
+        owe(db, at, run.variant_count, 0).await?;
+        return insert_job(db, &brief, &run, None, send_container_id, now_ms).await;
+    }
+    // The brief a container was last made with is that of its last POST: a job that only found it made nothing.
     let containers: Vec<(i64, String, i64)> = sqlx::query_as(
-        "SELECT variant, id, run FROM container WHERE brief = $1 AND status <> 'completed' AND id <> '' ORDER BY variant",
+        "SELECT c.variant, c.id, coalesce((SELECT max(j.run) FROM job j WHERE j.brief = c.brief AND j.accepted_at IS NOT NULL \
+         AND j.attempts > 0 AND (j.variant IS NULL OR j.variant = c.variant)), c.run) \
+         FROM container c WHERE c.brief = $1 AND c.status <> 'completed' AND c.id <> '' ORDER BY c.variant",
     )
     .bind(at.0)
     .fetch_all(&mut *db)
     .await?;
     if containers.is_empty() {
-        owe(db, at, run.variant_count, 0).await?;
-        return insert_job(db, &brief, &run, None, send_container_id, now_ms).await;
+        // Whoever asks has looked; a `generate` here would buy again what is there.
+        return Err(LedgerError::Corrupt(format!("run {} of brief {} has nothing to run again", at.1, at.0)));
     }
     owe(db, at, i64::try_from(containers.len()).unwrap_or(i64::MAX), 0).await?;
     for (variant, id, made_by) in &containers {
@@ -553,20 +596,11 @@ async fn refuse_rerun(
     brief: &Brief,
     current: &RunRow,
 ) -> Result<Option<String>, LedgerError> {
-    let containers: i64 = sqlx::query_scalar("SELECT count(*) FROM container WHERE brief = $1 AND id <> ''")
-        .bind(current.brief)
-        .fetch_one(&mut *db)
-        .await?;
-    if containers == 0 {
+    let containers = Containers::of(db, current.brief).await?;
+    if containers.named == 0 {
         return Ok(None);
     }
-    let takable: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM container WHERE brief = $1 AND id <> '' AND status <> 'completed'",
-    )
-    .bind(current.brief)
-    .fetch_one(db)
-    .await?;
-    if takable == 0 {
+    if containers.to_do == 0 {
         return Ok(Some(
             "every container that exists is completed: there is nothing to run again".to_owned(),
         ));

@@ -76,6 +76,8 @@ impl LedgerError {
     /// Whether the same write may succeed later (a full disk, a busy file), so that it is worth asking again.
     pub fn may_pass(&self) -> bool {
         match self {
+            // A broken constraint is a bug in what was written, and stays one.
+            Self::Sql(sqlx::Error::Database(error)) => matches!(error.kind(), sqlx::error::ErrorKind::Other),
             Self::Sql(error) => !matches!(error, sqlx::Error::RowNotFound | sqlx::Error::ColumnNotFound(_)),
             Self::NoFolder(_)
             | Self::Missing(_)

@@ -24,9 +24,13 @@ mod read;
 mod request;
 mod rows;
 mod settle;
+mod summary;
 mod totals;
 mod wake;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
@@ -42,7 +46,8 @@ pub use read::{
 };
 pub use request::{Request, RequestDone};
 pub use rows::Input;
-pub use settle::{ContainerEnd, Ended, Running, Settle};
+pub use settle::{ContainerEnd, Ended, Running, Settle, Settled};
+pub use summary::{FailureCount, Mishap, Results, Session};
 pub use totals::{Imbalance, Tally};
 pub use wake::Wake;
 pub use writer::Write;

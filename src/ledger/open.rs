@@ -21,6 +21,9 @@ use crate::telemetry::Metrics;
 
 /// How long a write waits for another process's short transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often, and how long apart, a worker asks for its lock before it says that it is taken.
+const LOCK_TRIES: u32 = 5;
+const LOCK_AGAIN: Duration = Duration::from_millis(100);
 /// Readers at once.
 const READERS: u32 = 4;
 
@@ -40,7 +43,8 @@ pub struct OpenOptions {
     pub beat: Box<dyn Fn() + Send>,
 }
 
-/// The worker's ledger. Cheap to clone. The lock is held until the last clone is gone, or the process dies.
+/// The worker's ledger. Cheap to clone. The lock is held until the last clone is gone and what was handed in is
+/// committed, or the process dies.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     reader: Reader,
@@ -64,7 +68,7 @@ impl Ledger {
             return Err(LedgerError::NoFolder(folder));
         }
         refuse_network_filesystem(path, &folder)?;
-        let lock = lock(path)?;
+        let lock = lock_soon(path).await?;
         create_private(path)?;
         let connect = connect_options(path);
         let mut connection = connect.connect().await?;
@@ -75,7 +79,8 @@ impl Ledger {
         let boot = Uuid::new_v4().to_string();
         let unclean = start_boot(&mut connection, &boot).await?;
         let reader = Reader::connect(path).await?;
-        let writer = Writer::start(connection, connect, options.metrics, options.beat);
+        let lock = Arc::new(lock);
+        let writer = Writer::start(connection, connect, (options.metrics, options.beat), Arc::clone(&lock));
         let ledger = Self {
             reader,
             writer,
@@ -83,7 +88,7 @@ impl Ledger {
             boot: boot.into(),
             input: options.input,
             unclean,
-            _lock: Arc::new(lock),
+            _lock: lock,
         };
         let now_ms = options.clock.now_ms();
         let repeat_ms =
@@ -207,7 +212,9 @@ impl Reader {
 
     /// Whether a worker is at this ledger right now.
     pub fn has_worker(&self) -> bool {
-        matches!(lock(&self.path), Err(LedgerError::Locked { .. }))
+        // A lock that may be shared, on a file that is not made here: a look must change nothing.
+        File::open(lock_path(&self.path))
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     /// The file.
@@ -254,11 +261,26 @@ fn create_private(path: &Path) -> Result<(), LedgerError> {
         .map_err(|source| LedgerError::Open { path: path.to_owned(), source })
 }
 
-/// Takes the worker lock: an OS lock on a file of its own, which death frees.
-fn lock(path: &Path) -> Result<File, LedgerError> {
+/// Takes the worker lock, or waits a moment for it: a command that asks whether a worker runs holds it for an instant.
+async fn lock_soon(path: &Path) -> Result<File, LedgerError> {
+    for _ in 0..LOCK_TRIES {
+        match lock(path) {
+            Err(LedgerError::Locked { .. }) => tokio::time::sleep(LOCK_AGAIN).await,
+            result => return result,
+        }
+    }
+    lock(path)
+}
+
+fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let lock_path = PathBuf::from(name);
+    PathBuf::from(name)
+}
+
+/// Takes the worker lock: an OS lock on a file of its own, which death frees.
+fn lock(path: &Path) -> Result<File, LedgerError> {
+    let lock_path = lock_path(path);
     let file = FileOptions::new()
         .read(true)
         .write(true)
@@ -335,9 +357,14 @@ async fn start_boot(connection: &mut SqliteConnection, boot: &str) -> Result<boo
 /// The newest time stored, in milliseconds; the ledger's clock never goes back behind it.
 async fn newest_time(connection: &mut SqliteConnection) -> Result<i64, LedgerError> {
     let newest: Option<i64> =
-        sqlx::query_scalar("SELECT max(at) FROM (SELECT at FROM history ORDER BY id DESC LIMIT 1)")
-            .fetch_one(connection)
-            .await?;
+        // Ids rise with time; an unreadable message has no history.
+        sqlx::query_scalar(
+            "SELECT max(at) FROM (SELECT max(at) AS at FROM (SELECT at FROM history ORDER BY id DESC LIMIT 1) \
+             UNION ALL SELECT max(at) FROM (SELECT at FROM delivery ORDER BY id DESC LIMIT 1) \
+             UNION ALL SELECT max(created_at) FROM (SELECT created_at FROM outbox ORDER BY id DESC LIMIT 1))",
+        )
+        .fetch_one(connection)
+        .await?;
     Ok(newest.unwrap_or(0))
 }
 

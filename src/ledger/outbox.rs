@@ -1,12 +1,14 @@
 //! The outbox: records and dead letters that shall leave, in the order they were made, kept after they left so that
 //! the same record can be sent again with the same bytes (P4).
 
+use std::collections::BTreeMap;
+
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 
-use super::decide::{give_jobs, make_current};
+use super::decide::{Containers, give_jobs, make_current};
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe, time};
 use super::writer::Write;
 use super::{Ledger, LedgerError};
@@ -186,13 +188,13 @@ pub(super) async fn end_run(
     else {
         return Ok(());
     };
-    if state == BriefState::Completed {
+    if let Some(why) = why_not_rerun(db, at.0, state).await? {
         sqlx::query("DELETE FROM run WHERE brief = $1 AND run = $2")
             .bind(next.0)
             .bind(next.1)
             .execute(&mut *db)
             .await?;
-        return note(db, at, now_ms, "rerun not needed", &detail("run", next.1)).await;
+        return note(db, at, now_ms, "rerun dropped", &json!({ "run": next.1, "why": why })).await;
     }
     let brief = BriefRow::by_id(db, at.0).await?;
     make_current(db, (remembered.brief, remembered.run), &brief.input, now_ms).await?;
@@ -203,6 +205,22 @@ pub(super) async fn end_run(
             .fetch_optional(&mut *db)
             .await?;
     give_jobs(db, next, with_alias.is_some(), now_ms).await
+}
+
+/// Why a rerun that was asked for while the run was open is not carried out; `None`: it is.
+async fn why_not_rerun(
+    db: &mut SqliteConnection,
+    brief: i64,
+    ended: BriefState,
+) -> Result<Option<&'static str>, LedgerError> {
+    if ended == BriefState::Completed {
+        return Ok(Some("everything completed"));
+    }
+    if ended == BriefState::Canceled {
+        return Ok(Some("somebody canceled the brief"));
+    }
+    let containers = Containers::of(db, brief).await?;
+    Ok((containers.named > 0 && containers.to_do == 0).then_some("every container that exists completed"))
 }
 
 fn base_record(brief: &BriefRow, run: &RunRow, kind: RecordType) -> Result<Record, LedgerError> {
@@ -269,7 +287,8 @@ fn raw(text: &str) -> Result<Box<RawValue>, LedgerError> {
         .map_err(|error| LedgerError::Corrupt(format!("stored JSON: {error}")))
 }
 
-/// Sends a brief's latest records again, unchanged: that of each container, or the one of the brief.
+/// Sends a brief's latest records again, unchanged: that of each container, or the one of the brief. They go to whoever
+/// asks; but what the queue's consumers have not got yet, goes to them first.
 pub(super) async fn publish_again(
     db: &mut SqliteConnection,
     brief: i64,
@@ -286,11 +305,13 @@ pub(super) async fn publish_again(
             .await?;
     let query = match whole {
         Some(_) => {
-            "UPDATE outbox SET state = 'pending', due_at = $2, input = $3, attempts = 0, alone = 0 \
+            "UPDATE outbox SET input = CASE WHEN state = 'pending' AND input = 'queue' THEN input ELSE $3 END, \
+             state = 'pending', due_at = $2, attempts = 0, alone = 0 \
              WHERE brief = $1 AND kind = 'brief.failed' AND run = (SELECT run FROM brief WHERE id = $1)"
         }
         None => {
-            "UPDATE outbox SET state = 'pending', due_at = $2, input = $3, attempts = 0, alone = 0 \
+            "UPDATE outbox SET input = CASE WHEN state = 'pending' AND input = 'queue' THEN input ELSE $3 END, \
+             state = 'pending', due_at = $2, attempts = 0, alone = 0 \
              WHERE id IN (SELECT max(id) FROM outbox WHERE brief = $1 AND variant IS NOT NULL GROUP BY variant)"
         }
     };
@@ -329,18 +350,18 @@ struct OutboxRow {
     ended_at: Option<i64>,
 }
 
+pub(super) const PENDING: &str = "SELECT id, channel, message_id, kind, routing_key, body, properties, attempts, alone, sends, ended_at \
+    FROM outbox WHERE state = 'pending' AND input = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3";
+
 impl Ledger {
     /// Up to `limit` rows that are due, in the order they were made.
     pub async fn pending(&self, limit: u32, now_ms: i64) -> Result<Vec<PendingRow>, LedgerError> {
-        let rows: Vec<OutboxRow> = sqlx::query_as(
-            "SELECT id, channel, message_id, kind, routing_key, body, properties, attempts, alone, sends, ended_at \
-             FROM outbox WHERE state = 'pending' AND input = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3",
-        )
-        .bind(self.input().word())
-        .bind(now_ms)
-        .bind(limit)
-        .fetch_all(&self.reader().pool)
-        .await?;
+        let rows: Vec<OutboxRow> = sqlx::query_as(PENDING)
+            .bind(self.input().word())
+            .bind(now_ms)
+            .bind(limit)
+            .fetch_all(&self.reader().pool)
+            .await?;
         rows.into_iter().map(OutboxRow::pending).collect()
     }
 }
@@ -403,8 +424,17 @@ impl Write for MarkSent {
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<usize, LedgerError>> {
         Box::pin(async move {
             let mut parked = 0;
+            let mut unroutable = BTreeMap::new();
             for sent in &self.sent {
                 parked += usize::from(self.mark(db, sent).await?);
+                if sent.outcome == SendOutcome::Unroutable && !sent.drop_unroutable {
+                    let key = RoutingKey::of(db, sent.row).await?;
+                    let until_ms = unroutable.entry(key).or_insert(sent.retry_ms);
+                    *until_ms = sent.retry_ms.max(*until_ms);
+                }
+            }
+            for (key, until_ms) in unroutable {
+                key.delay(db, until_ms).await?;
             }
             Ok(parked)
         })
@@ -437,8 +467,7 @@ impl MarkSent {
                     .await?;
                 Ok(false)
             }
-            SendOutcome::Unroutable => self.delay_routing_key(db, sent).await,
-            SendOutcome::Refused => self.delay(db, sent, false).await,
+            SendOutcome::Unroutable | SendOutcome::Refused => self.delay(db, sent, false).await,
             SendOutcome::Unknown { channel_closed } => {
                 self.delay(db, sent, channel_closed && sent.was_alone).await
             }
@@ -467,25 +496,43 @@ impl MarkSent {
         Ok(false)
     }
 
-    /// Nobody is bound for this routing key: everything that goes there waits, not only this row.
-    async fn delay_routing_key(&self, db: &mut SqliteConnection, sent: &Sent) -> Result<bool, LedgerError> {
-        sqlx::query(
-            "UPDATE outbox SET due_at = $2, attempts = attempts + CASE WHEN id = $1 THEN 1 ELSE 0 END \
-             WHERE state = 'pending' AND due_at < $2 AND routing_key = (SELECT routing_key FROM outbox WHERE id = $1) \
-             AND channel = (SELECT channel FROM outbox WHERE id = $1)",
-        )
-        .bind(sent.row)
-        .bind(sent.retry_ms)
-        .execute(db)
-        .await?;
-        Ok(false)
-    }
-
     async fn park(&self, db: &mut SqliteConnection, row: i64) -> Result<bool, LedgerError> {
         let changed = sqlx::query("UPDATE outbox SET state = 'parked' WHERE id = $1 AND state = 'pending'")
             .bind(row)
             .execute(db)
             .await?;
         Ok(changed.rows_affected() == 1)
+    }
+}
+
+/// Where messages go that nobody is bound for.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::FromRow)]
+struct RoutingKey {
+    input: String,
+    channel: String,
+    key: String,
+}
+
+impl RoutingKey {
+    async fn of(db: &mut SqliteConnection, row: i64) -> Result<Self, LedgerError> {
+        Ok(sqlx::query_as("SELECT input, channel, routing_key AS key FROM outbox WHERE id = $1")
+            .bind(row)
+            .fetch_one(db)
+            .await?)
+    }
+
+    /// Everything that goes there waits, not only the rows that were tried.
+    async fn delay(&self, db: &mut SqliteConnection, until_ms: i64) -> Result<(), LedgerError> {
+        sqlx::query(
+            "UPDATE outbox SET due_at = $4 WHERE state = 'pending' AND input = $1 AND channel = $2 \
+             AND routing_key = $3 AND due_at < $4",
+        )
+        .bind(&self.input)
+        .bind(&self.channel)
+        .bind(&self.key)
+        .bind(until_ms)
+        .execute(db)
+        .await?;
+        Ok(())
     }
 }

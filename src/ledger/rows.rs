@@ -213,6 +213,32 @@ pub(super) async fn move_brief(
     Ok(())
 }
 
+/// The state of an open run follows from its jobs, trouble first; the brief moves with it.
+pub(super) async fn follow_jobs(
+    db: &mut SqliteConnection,
+    at: (i64, i64),
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let (parked, submitting, running): (i64, i64, i64) = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE state = 'parked'), count(*) FILTER (WHERE state = 'submitting'), \
+         count(*) FILTER (WHERE state = 'running') FROM job WHERE brief = $1 AND run = $2",
+    )
+    .bind(at.0)
+    .bind(at.1)
+    .fetch_one(&mut *db)
+    .await?;
+    let state = if parked > 0 {
+        BriefState::Parked
+    } else if submitting > 0 {
+        BriefState::Submitting
+    } else if running > 0 {
+        BriefState::Running
+    } else {
+        BriefState::Waiting
+    };
+    move_brief(db, at, state, now_ms).await
+}
+
 /// Changes how many records a run owes and has made, and the running totals with it (P8).
 pub(super) async fn owe(
     db: &mut SqliteConnection,

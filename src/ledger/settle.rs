@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::ours::OurFailure;
 use super::outbox::{ContainerPart, end_run, insert_container_record};
-use super::rows::{BriefRow, RunRow, note};
+use super::rows::{BriefRow, RunRow, follow_jobs, note};
 use super::writer::Write;
 use super::{Ledger, LedgerError};
 use crate::job::BriefState;
@@ -74,18 +74,26 @@ pub struct Settle {
     pub now_ms: i64,
 }
 
-impl Write for Settle {
-    /// How many containers were settled now (those settled before count nothing).
-    type Out = usize;
+/// What a settlement changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// For each of the ends: it was settled now, and not before.
+    pub newly: Vec<bool>,
+    /// Promised containers that never came to be.
+    pub missing: usize,
+}
 
-    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<usize, LedgerError>> {
+impl Write for Settle {
+    type Out = Settled;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Settled, LedgerError>> {
         Box::pin(async move {
-            let mut settled = 0;
+            let mut settled = Settled::default();
             for end in &self.ends {
-                settled += usize::from(finish_container(db, self.job, end, self.now_ms).await?);
+                settled.newly.push(finish_container(db, self.job, end, self.now_ms).await?);
             }
             if self.close {
-                settled += close(db, self.job, self.now_ms).await?;
+                settled.missing = close(db, self.job, self.now_ms).await?;
             }
             Ok(settled)
         })
@@ -199,20 +207,21 @@ pub(super) async fn finish_run_if_complete(
 ) -> Result<(), LedgerError> {
     let run = RunRow::get(db, at.0, at.1).await?;
     if run.made < run.owed {
-        return Ok(());
+        return follow_jobs(db, at, now_ms).await;
     }
-    let (completed, canceled, all): (i64, i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'canceled'), count(*) \
-         FROM container WHERE brief = $1",
+    let (completed, canceled, all, refused): (i64, i64, i64, i64) = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'canceled'), count(*), \
+         (SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND state = 'rejected') FROM container WHERE brief = $1",
     )
     .bind(at.0)
+    .bind(at.1)
     .fetch_one(&mut *db)
     .await?;
     let state = if completed == all {
         BriefState::Completed
     } else if completed > 0 {
         BriefState::Partial
-    } else if canceled == all {
+    } else if canceled == all && refused == 0 {
         BriefState::Canceled
     } else {
         BriefState::Failed

@@ -89,6 +89,17 @@ impl Reader {
         )
         .fetch_one(&mut *snapshot)
         .await?;
+        let miscounted: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM run r WHERE made <> (SELECT count(*) FROM outbox o WHERE o.brief = r.brief AND o.run = r.run)",
+        )
+        .fetch_one(&mut *snapshot)
+        .await?;
+        let forgotten: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM run r WHERE owed <> made AND NOT EXISTS (SELECT 1 FROM job j WHERE j.brief = r.brief \
+             AND j.run = r.run AND j.state IN ('ready', 'submitting', 'running', 'parked'))",
+        )
+        .fetch_one(&mut *snapshot)
+        .await?;
 
         let mut found = Imbalance::default();
         let sum = total("new") + total("duplicate") + total("rerun") + total("dead_lettered");
@@ -108,7 +119,9 @@ impl Reader {
         found.compare("owed and the runs stored", total("owed"), owed);
         found.compare("made and the runs stored", total("made"), made);
         found.compare("made and the records stored", total("made"), records);
+        found.compare("runs whose records are not those stored", miscounted, 0);
         found.compare("runs that ended without all their records", ended_short, 0);
+        found.compare("runs that owe records and have no open job", forgotten, 0);
         Ok(found)
     }
 }

@@ -6,6 +6,8 @@
 //! connection, and each caller hears its own result. Nothing here runs under `select!` or `timeout`: a caller that
 //! goes away loses the answer, never the write.
 
+use std::fs::File;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -41,15 +43,17 @@ pub trait Write: Send + 'static {
 pub(super) struct Writer(mpsc::Sender<Box<dyn Job>>);
 
 impl Writer {
-    /// Starts the writer task on `connection`. `beat` is called after each commit, and every second while idle.
+    /// Starts the writer task on `connection`. `beat` is called after each commit, and every second while idle. The
+    /// worker lock is let go only after the last write.
     pub(super) fn start(
         connection: SqliteConnection,
         options: SqliteConnectOptions,
-        metrics: Metrics,
-        beat: Box<dyn Fn() + Send>,
+        (metrics, beat): (Metrics, Box<dyn Fn() + Send>),
+        lock: Arc<File>,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(run(receiver, State { connection: Some(connection), options, metrics, beat }));
+        let state = State { connection: Some(connection), options, metrics, beat, _lock: lock };
+        tokio::spawn(run(receiver, state));
         Self(sender)
     }
 
@@ -111,6 +115,8 @@ struct State {
     options: SqliteConnectOptions,
     metrics: Metrics,
     beat: Box<dyn Fn() + Send>,
+    /// Let go when the connection is closed.
+    _lock: Arc<File>,
 }
 
 async fn run(mut queue: mpsc::Receiver<Box<dyn Job>>, mut state: State) {
@@ -167,7 +173,11 @@ impl State {
             if alone {
                 // Its own transaction is its savepoint.
                 if !job.run(&mut outer).await {
-                    outer.rollback().await?;
+                    // `SQLite` may have rolled back already (a full disk); the write's own error is the one to tell.
+                    if let Err(error) = outer.rollback().await {
+                        tracing::debug!(%error, "rolling back a write that failed");
+                        self.reopen().await;
+                    }
                     return Ok(());
                 }
             } else {
@@ -194,7 +204,7 @@ impl State {
 }
 
 /// A large write can be shared with its caller, who goes on reading it after the commit.
-impl<W: Write + Sync> Write for std::sync::Arc<W> {
+impl<W: Write + Sync> Write for Arc<W> {
     type Out = W::Out;
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>> {

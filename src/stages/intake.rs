@@ -156,12 +156,13 @@ impl<S: Source> Intake<S> {
         let result = self.desk.write_until_done("intake", Arc::clone(&decide)).await;
         let decisions = match result {
             Ok(decisions) => decisions,
-            // The writer has answered, so nobody else holds it.
             Err(error) => {
-                return Err((
-                    error,
-                    Arc::into_inner(decide).map(|decide| decide.deliveries).unwrap_or_default(),
-                ));
+                return Err(match Arc::into_inner(decide) {
+                    Some(decide) => (error, decide.deliveries),
+                    // The writer lets go of it before it answers. Were it otherwise, an empty batch to decide one by one
+                    // would look like a batch that is decided; this one stays with its source.
+                    None => (LedgerError::Closed, Vec::new()),
+                });
             }
         };
         paused.set(0);

@@ -12,11 +12,18 @@ use crate::ledger::Claimed;
 /// Two look-ups that find nothing must be this far apart before that is believed.
 const APART: Duration = Duration::from_mins(10);
 
+/// POSTs after which an API that answers none of them with a 2xx is not asked for siblings again.
+const ASKED_FOR_SIBLINGS: i64 = 3;
+/// Stored instead of a container's end when it was not there to be read: nothing can be compared with it.
+pub(super) const NOT_SEEN: &str = "{}";
+
 /// What a look-up found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Our container, with an equal brief.
     Ours,
+    /// The same, but it has siblings, which only a 2xx to the same POST names.
+    OursWithSiblings,
     /// Our container id, with another brief.
     Other,
     /// Nothing, this once.
@@ -48,7 +55,7 @@ impl LookedUp {
 /// Looks our container up. `may_repeat`: the POST may be repeated should this prove nothing.
 pub(super) async fn look_up(stage: &Submit, job: &Claimed, may_repeat: bool) -> LookedUp {
     let Some(id) = job.container.as_deref().or(job.alias.as_deref()) else {
-        return LookedUp::nothing(Found::Undecidable, "there is no id to look it up by", Duration::ZERO);
+        return without_id(job);
     };
     let permit = stage.limits.acquire_read(Priority::Ended).await;
     let answer = stage.api.container(id).await;
@@ -56,18 +63,7 @@ pub(super) async fn look_up(stage: &Submit, job: &Claimed, may_repeat: bool) -> 
     match answer {
         Ok(reading) if job.container.is_some() => regenerated(stage, job, &reading).await,
         Ok(reading) if same_brief(&job.body, reading.brief.as_ref()) => {
-            if job.variant_count > 1 {
-                // Only a 2xx names the other containers; `id` guards the repeat for ever.
-                let detail = format!("container {id} is ours; asked again for its siblings");
-                return LookedUp::nothing(Found::Later, detail, stage.settings.retry_max);
-            }
-            LookedUp {
-                found: Found::Ours,
-                detail: format!("found our container {id}"),
-                containers: vec![reading.id],
-                format: reading.format,
-                retry: Duration::ZERO,
-            }
+            ours(job, reading, stage.settings.repeat_after)
         }
         Ok(_) => LookedUp::nothing(
             Found::Other,
@@ -80,6 +76,29 @@ pub(super) async fn look_up(stage: &Submit, job: &Claimed, may_repeat: bool) -> 
             format!("container {id} could not be read"),
             stage.settings.repeat_after,
         ),
+    }
+}
+
+/// A job without an id of ours. A refusal of the first attempt is then all there is to believe.
+fn without_id(job: &Claimed) -> LookedUp {
+    let found = if job.unknown_first_at.is_none() { Found::Nothing } else { Found::Undecidable };
+    LookedUp::nothing(found, "there is no id to look it up by", Duration::ZERO)
+}
+
+/// Our container is there. Only a 2xx names its siblings; `id` guards the repeat for ever. An API that has refused it
+/// time and again names them never, and what is known is followed.
+fn ours(job: &Claimed, reading: ContainerReading, repeat_after: Duration) -> LookedUp {
+    let id = reading.id;
+    if job.variant_count > 1 && job.attempts < ASKED_FOR_SIBLINGS {
+        let detail = format!("container {id} is ours; asked again for its siblings");
+        return LookedUp::nothing(Found::OursWithSiblings, detail, repeat_after);
+    }
+    LookedUp {
+        found: Found::Ours,
+        detail: format!("found our container {id}"),
+        containers: vec![id],
+        format: reading.format,
+        retry: Duration::ZERO,
     }
 }
 
@@ -105,7 +124,8 @@ async fn not_found(stage: &Submit, job: &Claimed, may_repeat: bool, id: &str) ->
 /// For a regenerate the container was there before; only a change of its end, or a new run of it, proves the POST.
 async fn regenerated(stage: &Submit, job: &Claimed, reading: &ContainerReading) -> LookedUp {
     let before = stage.desk.ledger.seen_before(job.id).await.unwrap_or_default();
-    let changed = !reading.status.is_terminal() || before.is_some_and(|before| before != end_of(reading));
+    let changed =
+        !reading.status.is_terminal() || before.is_some_and(|before| end_has_changed(&before, reading));
     if changed {
         return LookedUp {
             found: Found::Ours,
@@ -134,6 +154,11 @@ pub(super) fn end_of(reading: &ContainerReading) -> String {
     .to_string()
 }
 
+/// Whether a terminal read is another end than the one stored before the regenerate.
+pub(super) fn end_has_changed(before: &str, reading: &ContainerReading) -> bool {
+    before != NOT_SEEN && before != end_of(reading)
+}
+
 /// Whether the API's echo holds everything our brief says. It may hold more: defaults, nulls.
 fn same_brief(body: &str, echo: Option<&Value>) -> bool {
     let Ok(body) = serde_json::from_str::<Value>(body) else { return false };
@@ -157,6 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::job::ApiStatus;
 
     #[test]
     fn an_echo_with_more_fields_is_still_our_brief_and_one_with_another_hook_is_not() {
@@ -164,5 +190,72 @@ mod tests {
         assert!(same_brief(body, Some(&json!({"hook": "Run", "language": "en"}))));
         assert!(!same_brief(body, Some(&json!({"hook": "Walk"}))));
         assert!(!same_brief(body, None));
+    }
+
+    fn claimed(alias: Option<&str>, variant_count: i64, attempts: i64, unknown: bool) -> Claimed {
+        Claimed {
+            id: 1,
+            brief: 1,
+            run: 1,
+            kind: "generate".to_owned(),
+            container: None,
+            project_id: "p".to_owned(),
+            batch_id: String::new(),
+            brief_id: "b".to_owned(),
+            idempotency_key: String::new(),
+            alias: alias.map(ToOwned::to_owned),
+            body: "{}".to_owned(),
+            attempts,
+            unknown_first_at: unknown.then_some(1),
+            unknown_key: None,
+            absent_at: None,
+            received_at: 0,
+            variant_count,
+            traceparent: None,
+            tracestate: None,
+        }
+    }
+
+    fn reading(status: ApiStatus, failed_at: Option<&str>) -> ContainerReading {
+        ContainerReading {
+            id: "cnt_1".to_owned(),
+            status,
+            format: None,
+            brief: None,
+            created_at: None,
+            updated_at: None,
+            completed_at: None,
+            failed_at: failed_at.map(|time| time.parse().unwrap()),
+            last_error: None,
+            approval_status: None,
+            record: "{}".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_key_only_job_that_was_refused_at_once_fails_and_is_not_stuck() {
+        assert_eq!(without_id(&claimed(None, 1, 1, false)).found, Found::Nothing);
+        assert_eq!(without_id(&claimed(None, 1, 2, true)).found, Found::Undecidable);
+    }
+
+    #[test]
+    fn siblings_are_asked_for_again_but_not_for_ever() {
+        let found = |variants, attempts| {
+            let job = claimed(Some("u"), variants, attempts, attempts > 1);
+            ours(&job, reading(ApiStatus::Completed, None), Duration::from_mins(1)).found
+        };
+        assert_eq!(found(1, 1), Found::Ours);
+        assert_eq!(found(3, 1), Found::OursWithSiblings);
+        assert_eq!(found(3, 2), Found::OursWithSiblings);
+        assert_eq!(found(3, 3), Found::Ours);
+    }
+
+    #[test]
+    fn an_end_that_could_not_be_read_before_is_never_taken_for_a_new_one() {
+        let old = reading(ApiStatus::Failed, Some("2026-05-01T00:00:00Z"));
+        let new = reading(ApiStatus::Failed, Some("2026-05-02T00:00:00Z"));
+        assert!(!end_has_changed(&end_of(&old), &old));
+        assert!(end_has_changed(&end_of(&old), &new));
+        assert!(!end_has_changed(NOT_SEEN, &old));
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::back_off::after;
-use super::look_up::end_of;
+use super::look_up::{NOT_SEEN, end_of};
 use super::submit::Submit;
 use super::track::container_end;
 use crate::job::ApiStatus;
@@ -31,8 +31,8 @@ pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
             ApiStatus::Failed | ApiStatus::Canceled => Found::Ended(end_of(&reading)),
             ApiStatus::Running(_) => Found::Running,
         },
-        // A container that the API does not show any more cannot be regenerated; the POST will say so definitely.
-        Err(trouble) if trouble.is_not_found() => Found::Ended("{}".to_owned()),
+        // If the API does not have it any more, the POST will say so definitely; a 404 alone proves nothing.
+        Err(trouble) if trouble.is_not_found() => Found::Ended(NOT_SEEN.to_owned()),
         Err(_) => Found::Later(after(now_ms, AGAIN)),
     };
     let write = std::sync::Arc::new(Inspected { job: inspection.id, found, now_ms });

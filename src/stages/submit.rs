@@ -104,11 +104,10 @@ impl Submit {
         self.start_inspections(under_way).await?;
         let free =
             u32::try_from(self.settings.concurrency.saturating_sub(under_way.len())).unwrap_or(u32::MAX);
-        let Some((claim, holds)) = self.plan_claim(free).await? else { return Ok(Round::Idle) };
+        let (claim, holds) = self.plan_claim(free).await?;
+        let held = claim.limit == 0;
         let permitted = self.limits.available(Class::Start).min(claim.limit);
-        if permitted == 0 {
-            return Ok(Round::NoPermit);
-        }
+        // Also when nothing may start: what has expired ends now, not when a hold is lifted.
         let work = self.desk.ledger.write(Claim { limit: permitted, ..claim }).await?;
         if work.expired > 0 {
             self.desk.ledger.wake().publish().notify_one();
@@ -124,7 +123,15 @@ impl Submit {
             under_way.spawn(async move { stage.attempt(job, permit, &holds).await });
         }
         let full = u32::try_from(claimed).unwrap_or(u32::MAX) == permitted;
-        Ok(if full || work.expired > 0 { Round::Busy } else { Round::Idle })
+        Ok(if held {
+            Round::Idle
+        } else if permitted == 0 {
+            Round::NoPermit
+        } else if full || work.expired > 0 {
+            Round::Busy
+        } else {
+            Round::Idle
+        })
     }
 
     async fn start_inspections(&self, under_way: &mut JoinSet<()>) -> Result<(), LedgerError> {

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use self::follow::{Followed, Look, Next};
 use super::desk::LOOK_AGAIN;
-use super::look_up::end_of;
+use super::look_up::end_has_changed;
 use super::{Desk, Prices};
 use crate::config;
 use crate::job::{ApiStatus, ContainerReading, JobReading};
@@ -223,17 +223,23 @@ impl Track {
         let wake = self.desk.ledger.wake();
         wake.publish().notify_one();
         wake.intake().notify_one();
-        if settled == 0 {
-            return Ok(());
+        for (end, newly) in settle.ends.iter().zip(&settled.newly) {
+            if *newly {
+                self.count(job, end);
+            }
         }
-        for end in &settle.ends {
-            self.count(job, end);
-        }
+        let label = self.desk.project_label(&job.project_id);
+        let missing = u64::try_from(settled.missing).unwrap_or(u64::MAX);
+        self.desk
+            .metrics
+            .failures_total
+            .with_label_values(&["CONTAINER_MISSING", "briefd", label])
+            .inc_by(missing);
         tracing::debug!(
             stage = "track",
             job.id = job.job,
             brief = job.label,
-            containers = settled,
+            containers = settle.ends.len(),
             "settled"
         );
         Ok(())
@@ -272,7 +278,7 @@ fn has_ended(running: &Running, reading: &ContainerReading, job: Option<&JobRead
     match &running.seen_before {
         None => true,
         Some(before) => {
-            let changed = *before != end_of(reading);
+            let changed = end_has_changed(before, reading);
             // The job was read before the container, so this read began after the job was over.
             let agrees = job.is_some_and(|job| job.status == reading.status);
             changed || agrees

@@ -31,11 +31,14 @@ pub enum LoggingError {
 }
 
 /// Sets up logging for the whole process. `verbosity` counts `-v`: 1 shows what briefd does in detail, 2 what
-/// everything below it does.
-pub fn init(log: &Log, verbosity: u8) -> Result<(), LoggingError> {
+/// everything below it does. `writer` leads to standard error.
+pub fn init<W>(log: &Log, verbosity: u8, writer: W) -> Result<(), LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let ansi = std::io::stderr().is_terminal() && !no_color;
-    subscriber(log, verbosity, ansi, std::io::stderr)?.try_init().map_err(LoggingError::Taken)
+    subscriber(log, verbosity, ansi, writer)?.try_init().map_err(LoggingError::Taken)
 }
 
 fn subscriber<W>(

@@ -81,6 +81,8 @@ fn every_command_of_the_readme_exists_and_explains_itself() {
             "list",
             "show",
             "records",
+            "hold",
+            "release",
             "topology",
             "sandbox",
             "config",

@@ -73,7 +73,7 @@ fn what_lifts(hold: &Hold, now_ms: i64, projects: Projects<'_>) -> String {
         HoldScope::Batch(id) => format!(" --batch {}", quoted(id)),
     };
     if !hold.by_api {
-        return "An operator set it, and an operator lifts it.".to_owned();
+        return format!("Go on: briefd release{scope}");
     }
     match (hold.reason.as_str(), hold.probe_ms) {
         ("BILLING_EXHAUSTED", _) => "Add credits: it goes on by itself.".to_owned(),
@@ -91,7 +91,10 @@ fn what_lifts(hold: &Hold, now_ms: i64, projects: Projects<'_>) -> String {
         ("OTHER_ORGANIZATION", _) => {
             "Use the key of that organization, or another ledger for this one.".to_owned()
         }
-        (code, None) => format!("See which: briefd list{scope} --code {}.", quoted(code)),
+        (code, None) => format!(
+            "See which: briefd list{scope} --code {}. When mended: briefd release{scope}",
+            quoted(code)
+        ),
         (_, Some(probe_ms)) => {
             format!("It is tested again at {}, and goes on by itself.", since_when(probe_ms, now_ms))
         }

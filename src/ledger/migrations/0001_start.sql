@@ -86,6 +86,9 @@ CREATE TABLE job (
     error            TEXT                   -- what ended or parked it, as JSON
 );
 CREATE INDEX job_due ON job (input, priority DESC, id) WHERE state = 'ready' AND claim IS NULL;
+CREATE INDEX job_wait ON job (input, due_at) WHERE state = 'ready' AND claim IS NULL;
+CREATE INDEX job_inspect ON job (input, priority DESC, id)
+    WHERE state = 'ready' AND claim IS NULL AND kind = 'regenerate' AND seen_before IS NULL;
 CREATE INDEX job_repeat ON job (input, due_at) WHERE state = 'submitting';
 CREATE INDEX job_running ON job (input, accepted_at) WHERE state = 'running';
 CREATE INDEX job_expires ON job (expires_at) WHERE state = 'ready' AND expires_at IS NOT NULL;

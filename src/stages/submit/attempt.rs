@@ -127,6 +127,8 @@ impl Submit {
             Found::Nothing => AttemptOutcome::Rejected(Event::NotFound, error),
             Found::NothingForSure => AttemptOutcome::Rejected(Event::NotFoundForSure, error),
             Found::Undecidable => AttemptOutcome::Parked(Event::Undecidable, error),
+            // It is there, so whatever is refused from now on, it never goes back to `ready`.
+            Found::OursWithSiblings => AttemptOutcome::Again(Again::Unanswered),
             Found::Later => AttemptOutcome::Again(Again::ToldToWait),
         };
         Conclusion { outcome, told, retry: looked.retry }

@@ -13,8 +13,8 @@ use crate::stages::back_off::after;
 const KILL_SWITCH_SLOWER: u32 = 5;
 
 impl Submit {
-    /// What may be claimed in view of the holds in force; `None`: nothing. Tests what is due for a test.
-    pub(super) async fn plan_claim(&self, free: u32) -> Result<Option<(Claim, Arc<Vec<Hold>>)>, LedgerError> {
+    /// What may be claimed in view of the holds in force, with them. Tests what is due for a test.
+    pub(super) async fn plan_claim(&self, free: u32) -> Result<(Claim, Arc<Vec<Hold>>), LedgerError> {
         let now_ms = self.desk.clock.now_ms();
         let mut claim = Claim {
             limit: free,
@@ -25,27 +25,21 @@ impl Submit {
             held_projects: Vec::new(),
             held_batches: Vec::new(),
             submitting_max: u32::try_from(self.settings.concurrency).unwrap_or(u32::MAX),
+            repeat_after_ms: after(0, self.settings.repeat_after),
             probe_project: None,
         };
         let holds = Arc::new(self.desk.ledger.reader().holds().await?);
+        let mut found = Vec::with_capacity(holds.len());
         for hold in holds.iter() {
             let due = hold.probe_ms.is_some_and(|probe_ms| probe_ms <= now_ms);
-            let lifted = due && self.probe(hold, &mut claim).await?;
-            if lifted {
-                continue;
-            }
-            match &hold.scope {
-                HoldScope::Account if due => claim.limit = 1,
-                HoldScope::Account => return Ok(None),
-                HoldScope::Project(id) => claim.held_projects.push(id.clone()),
-                HoldScope::Batch(id) => claim.held_batches.push(id.clone()),
-            }
+            found.push(if due { self.probe(hold, &mut claim).await? } else { Found::Still });
         }
-        Ok(Some((claim, holds)))
+        bound_by_holds(&mut claim, holds.iter().zip(found));
+        Ok((claim, holds))
     }
 
-    /// Tests a hold that the API set. `true`: lifted. Otherwise it is tested by one job, or again later.
-    async fn probe(&self, hold: &Hold, claim: &mut Claim) -> Result<bool, LedgerError> {
+    /// Tests a hold that the API set, and lifts it if it is over.
+    async fn probe(&self, hold: &Hold, claim: &mut Claim) -> Result<Found, LedgerError> {
         if let Err(error) = self.api.reload_key() {
             tracing::warn!(stage = "submit", %error, "the API key cannot be read again");
         }
@@ -57,25 +51,12 @@ impl Submit {
         };
         let next = SetHold(Hold { probe_ms: Some(self.next_probe(&hold.reason)), ..hold.clone() });
         match found {
-            Found::Gone => {
-                self.lift(hold).await?;
-                return Ok(true);
-            }
-            Found::Still => {
+            Found::Gone => self.lift(hold).await?,
+            Found::Still | Found::AskWithAJob => {
                 self.desk.ledger.write(next).await?;
-                if hold.scope == HoldScope::Account {
-                    claim.limit = 0;
-                }
-            }
-            Found::AskWithAJob => {
-                self.desk.ledger.write(next).await?;
-                claim.limit = 1;
-                if let HoldScope::Project(id) = &hold.scope {
-                    claim.probe_project = Some(id.clone());
-                }
             }
         }
-        Ok(false)
+        Ok(found)
     }
 
     async fn probe_account(&self, hold: &Hold) -> Found {
@@ -182,8 +163,98 @@ impl Submit {
 }
 
 /// What a probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
+    /// The hold is over.
     Gone,
+    /// It is in force.
     Still,
+    /// Only a job can tell.
     AskWithAJob,
+}
+
+/// Narrows a claim to what its holds leave. One job may test a hold, but only where no other hold stands in its way: what
+/// an operator holds is not tested.
+fn bound_by_holds<'a>(claim: &mut Claim, holds: impl Iterator<Item = (&'a Hold, Found)>) {
+    let mut tested = Vec::new();
+    for (hold, found) in holds {
+        match (&hold.scope, found) {
+            (_, Found::Gone) => {}
+            (HoldScope::Account, Found::Still) => claim.limit = 0,
+            (HoldScope::Account, Found::AskWithAJob) => claim.limit = claim.limit.min(1),
+            (HoldScope::Project(id), Found::Still) => claim.held_projects.push(id.clone()),
+            (HoldScope::Project(id), Found::AskWithAJob) => tested.push(id.clone()),
+            (HoldScope::Batch(id), Found::Still | Found::AskWithAJob) => claim.held_batches.push(id.clone()),
+        }
+    }
+    claim.probe_project = tested.iter().find(|id| !claim.held_projects.contains(id)).cloned();
+    if claim.probe_project.is_some() {
+        claim.limit = claim.limit.min(1);
+    }
+    claim.held_projects.append(&mut tested);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Input;
+
+    fn hold(scope: HoldScope, by_api: bool) -> Hold {
+        Hold {
+            scope,
+            reason: if by_api { "BILLING_EXHAUSTED" } else { "OPERATOR" }.to_owned(),
+            detail: String::new(),
+            required: None,
+            by_api,
+            since_ms: 0,
+            probe_ms: by_api.then_some(0),
+        }
+    }
+
+    fn bound(holds: &[(Hold, Found)]) -> Claim {
+        let mut claim = Claim {
+            limit: 32,
+            boot: String::new(),
+            input: Input::Queue,
+            now_ms: 0,
+            key_fingerprint: String::new(),
+            held_projects: Vec::new(),
+            held_batches: Vec::new(),
+            submitting_max: 32,
+            repeat_after_ms: 0,
+            probe_project: None,
+        };
+        bound_by_holds(&mut claim, holds.iter().map(|(hold, found)| (hold, *found)));
+        claim
+    }
+
+    #[test]
+    fn an_account_hold_that_is_still_in_force_lets_no_job_test_it() {
+        assert_eq!(bound(&[(hold(HoldScope::Account, true), Found::Still)]).limit, 0);
+        assert_eq!(bound(&[(hold(HoldScope::Account, true), Found::AskWithAJob)]).limit, 1);
+        let two = [
+            (hold(HoldScope::Account, false), Found::Still),
+            (hold(HoldScope::Account, true), Found::AskWithAJob),
+        ];
+        assert_eq!(bound(&two).limit, 0);
+    }
+
+    #[test]
+    fn a_project_that_an_operator_holds_too_is_not_tested_by_a_job() {
+        let project = || HoldScope::Project("p".to_owned());
+        let api_only = bound(&[(hold(project(), true), Found::AskWithAJob)]);
+        assert_eq!((api_only.limit, api_only.probe_project.as_deref()), (1, Some("p")));
+        let both =
+            bound(&[(hold(project(), true), Found::AskWithAJob), (hold(project(), false), Found::Still)]);
+        assert_eq!(both.probe_project, None);
+        assert!(both.held_projects.contains(&"p".to_owned()));
+    }
+
+    #[test]
+    fn of_two_projects_that_only_a_job_can_test_one_is_tested_and_the_other_waits() {
+        let project = |id: &str| (hold(HoldScope::Project(id.to_owned()), true), Found::AskWithAJob);
+        let claim = bound(&[project("p"), project("q")]);
+        assert_eq!(claim.probe_project.as_deref(), Some("p"));
+        assert!(claim.held_projects.contains(&"q".to_owned()));
+    }
 }

@@ -40,21 +40,7 @@ impl TestBroker {
     /// The same with a broker of the test's own.
     pub async fn connect_to(url: String) -> Self {
         let broker = Self { url, id: Uuid::new_v4().simple().to_string(), line: Mutex::new(None) };
-        let channel = broker.channel().await;
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let (exchange, queue) = (broker.name("containers"), broker.name("records"));
-        channel
-            .exchange_declare(exchange.clone(), ExchangeKind::Topic, durable, FieldTable::default())
-            .await
-            .expect("the output exchange can be declared");
-        let mut quorum = FieldTable::default();
-        quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(queue.clone(), durable, quorum).await.expect("a queue can be declared");
-        channel
-            .queue_bind(queue, exchange, "#".into(), QueueBindOptions::default(), FieldTable::default())
-            .await
-            .expect("a queue can be bound");
+        broker.declare_records_queue().await;
         broker
     }
 
@@ -128,6 +114,25 @@ impl TestBroker {
             .queue_bind(name.clone(), name, "brief".into(), QueueBindOptions::default(), table())
             .await;
         bound.expect("the input queue can be bound");
+    }
+
+    /// Binds a queue to the output exchange, which is made if need be.
+    pub async fn declare_records_queue(&self) {
+        let channel = self.channel().await;
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let (exchange, queue) = (self.name("containers"), self.name("records"));
+        channel
+            .exchange_declare(exchange.clone(), ExchangeKind::Topic, durable, FieldTable::default())
+            .await
+            .expect("the output exchange can be declared");
+        let mut quorum = FieldTable::default();
+        quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.clone(), durable, quorum).await.expect("a queue can be declared");
+        channel
+            .queue_bind(queue, exchange, "#".into(), QueueBindOptions::default(), FieldTable::default())
+            .await
+            .expect("a queue can be bound");
     }
 
     /// Takes the queue of records away, so that no queue is bound to the output exchange.

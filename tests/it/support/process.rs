@@ -75,6 +75,11 @@ impl Process {
         self.signal("CONT");
     }
 
+    /// Interrupts it, as Ctrl-C does.
+    pub fn sigint(&self) {
+        self.signal("INT");
+    }
+
     /// Ends it without asking; returns when it is gone.
     pub fn sigkill(&mut self) {
         self.child.kill().expect("a child can be killed");

@@ -1,0 +1,209 @@
+//! `briefd enqueue`: a file of briefs to the input exchange.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Outcome;
+use super::names::quoted;
+use super::progress::Screen;
+use super::quote::Quote;
+use super::table::{counted, thousands, wrap};
+use super::times::roughly;
+use crate::app::enqueue::{self, Enqueued};
+use crate::app::survey::{Batching, Survey};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::files::BriefFile;
+use crate::layers::limits::numbers;
+
+/// Lines that were not sent and are named one by one.
+const PROBLEMS_SHOWN: usize = 20;
+
+/// Publish a file of briefs to the input exchange, each confirmed and routed, or reported.
+///
+/// Reads JSON Lines or CSV (by its ending; `-`: JSON Lines from standard input). Lines that cannot be read or would be
+/// refused are reported by number and not sent. A repeat is recognized, so the same command may be run again.
+///
+/// Exit code: 0 every line was sent, 1 some were not, 4 the broker could not be reached or has no queue.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  briefd enqueue spring.jsonl --dry-run\n  \
+                        briefd enqueue spring.csv --batch spring")]
+pub struct EnqueueArgs {
+    /// Briefs: .jsonl, .ndjson, .json, .csv, .tsv, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The batch of every brief; default: the file's name without ending, for lines that name none
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Send nothing: check every line, and tell containers, credits and hours
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Carries the command out.
+pub async fn run(
+    args: EnqueueArgs,
+    settings: &Settings,
+    clock: &Clock,
+    screen: Screen,
+    out: &mut (dyn Write + Send),
+) -> anyhow::Result<Outcome> {
+    let mut source = BriefFile::open(&args.file)?;
+    let survey = Survey::of(&mut source, settings, args.batch.as_deref())?;
+    let stem = source.stem().map(str::to_owned);
+    let batching = Batching {
+        batch: args.batch.as_deref(),
+        default_batch: stem.as_deref(),
+        batch_size: (survey.batch_size > 0).then_some(survey.batch_size),
+    };
+    let text = if args.dry_run {
+        let done = enqueue::dry_run(settings, source, batching, clock).await;
+        let text = quoted_text(&args.file.display().to_string(), &survey, settings);
+        (text, done)
+    } else {
+        let bar = screen.bar(survey.briefs);
+        bar.set_message("enqueued");
+        let sent = enqueue::run(settings, source, batching, clock, &mut |sent| bar.set_position(sent)).await;
+        bar.finish_and_clear();
+        let done = sent?;
+        (sent_text(&done, &survey, settings), done)
+    };
+    let (text, done) = text;
+    for line in problems(&done) {
+        screen.say(&line);
+    }
+    out.write_all(text.as_bytes())?;
+    Ok(if done.problem_count == 0 { Outcome::Done } else { Outcome::Incomplete })
+}
+
+/// `1,000 briefs enqueued to …`, and what to do next.
+fn sent_text(done: &Enqueued, survey: &Survey, settings: &Settings) -> String {
+    let input = &settings.amqp.input;
+    let mut text = format!(
+        "{} enqueued, each confirmed and routed\n  at {}, exchange {}, routing key {}\n",
+        counted(number(done.briefs), "brief"),
+        settings.amqp.address,
+        quoted(&input.exchange),
+        quoted(&input.routing_key),
+    );
+    if done.repeats > 0 {
+        let says = if done.repeats == 1 { "says" } else { "say" };
+        let repeats = counted(number(done.repeats), "line");
+        text.push_str(&format!("{repeats} {says} the same as an earlier one: sent once\n"));
+    }
+    let mut batches = survey.batches.iter();
+    let batch = match (batches.next(), batches.next()) {
+        (Some(batch), None) if !batch.is_empty() => format!(" {}", quoted(batch)),
+        _ => String::new(),
+    };
+    text + &format!("next: briefd status{batch} --watch\n")
+}
+
+/// What enqueueing the file would cost, in credits and hours.
+fn quoted_text(file: &str, survey: &Survey, settings: &Settings) -> String {
+    let quote = Quote::new(survey, &settings.layers.prices);
+    let mut text = format!("{file}: {}, {}; nothing was sent\n", quote.briefs(), quote.containers());
+    text.push_str(&quote.table());
+    if let Some(credits) = quote.credits() {
+        text.push_str(&format!("  about {} credits in all\n", thousands(credits)));
+    }
+    if let Some(limits) = numbers(settings.layers.tier, settings.layers.limits) {
+        let windows = survey.briefs.div_ceil(u64::from(limits.starts.max(1)));
+        let time = limits.window.saturating_mul(u32::try_from(windows.saturating_sub(1)).unwrap_or(u32::MAX));
+        let window = match limits.window.as_secs() {
+            60 => "a minute".to_owned(),
+            _ => format!("in {}", humantime::format_duration(limits.window)),
+        };
+        let starts = format!("{} starts {window}", limits.starts);
+        let last = match time {
+            Duration::ZERO => "all start at once".to_owned(),
+            time => format!("the last one starts after {}", roughly(time)),
+        };
+        text.push_str(&format!("  {last} ({starts})\n"));
+    }
+    text
+}
+
+fn problems(done: &Enqueued) -> Vec<String> {
+    let mut lines = Vec::new();
+    for problem in done.problems.iter().take(PROBLEMS_SHOWN) {
+        let place = format!("line {}: ", problem.line);
+        let text = problem.problem.strip_prefix(&place).unwrap_or(&problem.problem);
+        lines.extend(wrap("", &format!("{place}{}: {text}", problem.code)));
+    }
+    let shown = done.problems.len().min(PROBLEMS_SHOWN);
+    let more = done.problem_count.saturating_sub(u64::try_from(shown).unwrap_or(u64::MAX));
+    if more > 0 {
+        lines.push(format!("and {} more", counted(number(more), "line")));
+    }
+    if !lines.is_empty() {
+        let count = counted(number(done.problem_count), "line");
+        lines.push(format!(
+            "{count} not sent: mend the file and run the same command again, a repeat costs nothing"
+        ));
+    }
+    lines
+}
+
+fn number(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::enqueue::LineProblem;
+
+    fn survey(briefs: u64) -> Survey {
+        Survey {
+            named: briefs,
+            briefs,
+            containers: [("video_remix".to_owned(), 2 * briefs), ("auto".to_owned(), 3)].into(),
+            batch_size: briefs,
+            batches: ["2026-05-spring".to_owned()].into(),
+            longest_id: 20,
+        }
+    }
+
+    #[test]
+    fn a_dry_run_tells_containers_credits_and_hours() {
+        let mut settings = Settings::builtin();
+        insta::assert_snapshot!(quoted_text("spring.csv", &survey(5_000), &settings), @r"
+        spring.csv: 5,000 briefs, 10,003 containers; nothing was sent
+          video_remix       10,000, credits unknown
+          auto                   3, credits unknown
+          the last one starts after 4.1 h (20 starts a minute)
+        ");
+        settings.layers.prices = [("video_remix".to_owned(), 120), ("auto".to_owned(), 120)].into();
+        insta::assert_snapshot!(quoted_text("spring.csv", &survey(7), &settings), @r"
+        spring.csv: 7 briefs, 17 containers; nothing was sent
+          video_remix           14 × 120 =     1,680 credits
+          auto                   3 × 120 =       360 credits
+          about 2,040 credits in all
+          all start at once (20 starts a minute)
+        ");
+    }
+
+    #[test]
+    fn what_was_sent_and_what_was_not_is_told_with_what_to_do_next() {
+        let mut done = Enqueued { briefs: 1_000, repeats: 1, ..Enqueued::default() };
+        insta::assert_snapshot!(sent_text(&done, &survey(1_000), &Settings::builtin()), @r"
+        1,000 briefs enqueued, each confirmed and routed
+          at 127.0.0.1:5672/%2f, exchange briefs, routing key brief
+        1 line says the same as an earlier one: sent once
+        next: briefd status 2026-05-spring --watch
+        ");
+        let problem =
+            LineProblem { line: 7, code: "UNREADABLE", problem: "line 7: more than 4 MiB".to_owned() };
+        done.problems = vec![problem; 21];
+        done.problem_count = 21;
+        let lines = problems(&done);
+        assert_eq!(lines.len(), 22);
+        insta::assert_snapshot!(lines[19..].join("\n"), @r"
+        line 7: UNREADABLE: more than 4 MiB
+        and 1 line more
+        21 lines not sent: mend the file and run the same command again, a repeat costs nothing
+        ");
+    }
+}

@@ -1,0 +1,72 @@
+//! What it may cost is said, and asked about, before the first brief of a file is bought.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::super::quote::Quote;
+use super::UsageError;
+use crate::app::survey::Survey;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::layers::Client;
+use crate::ledger::{Input, LedgerError, Reader};
+use crate::telemetry::Metrics;
+
+/// Prices are asked for no longer than this; without them the number of containers has to do.
+const PRICES_LIMIT: Duration = Duration::from_secs(5);
+
+/// Whether it may start: nothing new is bought, nothing costs money, or a person said yes.
+pub(super) async fn may_start(
+    file: &Path,
+    name: &str,
+    survey: &Survey,
+    settings: &Settings,
+    yes: bool,
+) -> anyhow::Result<bool> {
+    if settings.layers.is_loopback() || survey.briefs == 0 || is_known(settings, name).await? {
+        return Ok(true);
+    }
+    let quote = Quote::new(survey, &prices(settings).await);
+    let text = format!(
+        "{}\n{}",
+        quote.sentence(&file.display().to_string(), &settings.layers.origin()),
+        quote.table()
+    );
+    if yes {
+        return Ok(true);
+    }
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(UsageError(format!("{text}without a terminal to ask on: add --yes to start it")).into());
+    }
+    write!(io::stderr(), "{text}Start? [y/N] ")?;
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = answer.await?.context("the answer cannot be read")?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Whether the ledger has briefs of this file: then it goes on, and what it costs was asked before.
+async fn is_known(settings: &Settings, name: &str) -> Result<bool, LedgerError> {
+    match Reader::open(&settings.ledger.path).await {
+        Ok(reader) => reader.knows_input(&Input::File(name.to_owned())).await,
+        Err(LedgerError::Missing(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Credits by format: what the API tells goes before the settings.
+async fn prices(settings: &Settings) -> std::collections::BTreeMap<String, u64> {
+    let mut prices = settings.layers.prices.clone();
+    let Ok(client) = Client::new(&settings.layers, Clock::system(), Metrics::new(std::iter::empty())) else {
+        return prices;
+    };
+    if let Ok(Ok(credits)) = tokio::time::timeout(PRICES_LIMIT, client.credits()).await {
+        prices.extend(credits.per_format);
+    }
+    prices
+}

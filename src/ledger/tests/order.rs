@@ -1,0 +1,118 @@
+//! What is claimed, and in which order.
+
+use super::*;
+use crate::ledger::claim::{NEXT_DUE, READY, UNREAD};
+use crate::ledger::outbox::PENDING;
+
+fn ids(claimed: &[Claimed]) -> Vec<&str> {
+    claimed.iter().map(|job| job.brief_id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn the_highest_priority_goes_first_then_arrival() {
+    let bench = Bench::new().await;
+    for (number, priority) in [(1, 4), (2, 9), (3, 0), (4, 9), (5, 4)] {
+        bench.send(numbered(number, json!({"priority": priority}))).await;
+    }
+    let first = bench.write(bench.claim_of(2)).await.unwrap().claimed;
+    assert_eq!(ids(&first), ["b2", "b4"]);
+    assert_eq!(ids(&bench.claim().await), ["b1", "b5", "b3"]);
+}
+
+#[tokio::test]
+async fn repeats_go_before_new_starts() {
+    let bench = Bench::new().await;
+    bench.send(numbered(1, json!({"priority": 0}))).await;
+    let job = bench.claim_one().await;
+    bench.lose_answer(job.id).await;
+    bench.send(numbered(2, json!({"priority": 9}))).await;
+    bench.minutes_pass(2);
+    assert_eq!(ids(&bench.claim().await), ["b1", "b2"]);
+}
+
+#[tokio::test]
+async fn an_outage_leaves_no_more_outcomes_unknown_than_there_are_slots() {
+    let bench = Bench::new().await;
+    for number in 1..=5 {
+        bench.send(numbered(number, json!({}))).await;
+    }
+    let slots = |limit| Claim { submitting_max: 3, ..bench.claim_of(limit) };
+    let claimed = bench.write(slots(2)).await.unwrap().claimed;
+    assert_eq!(claimed.len(), 2);
+    for job in &claimed {
+        bench.lose_answer(job.id).await;
+    }
+    assert_eq!(ids(&bench.write(slots(10)).await.unwrap().claimed), ["b3"]);
+    bench.minutes_pass(2);
+    let repeats = bench.write(Claim { submitting_max: 3, ..bench.claim_of(10) }).await.unwrap().claimed;
+    assert_eq!(ids(&repeats), ["b1", "b2"], "repeats need no slot, new starts wait");
+    bench.accept(repeats[0].id, &["c1"]).await;
+    let more = bench.write(Claim { submitting_max: 3, ..bench.claim_of(10) }).await.unwrap().claimed;
+    assert_eq!(ids(&more), ["b4"]);
+}
+
+#[tokio::test]
+async fn held_projects_and_batches_wait_and_the_others_go_on() {
+    let bench = Bench::new().await;
+    bench.send(numbered(1, json!({"projectId": "held"}))).await;
+    bench.send(numbered(2, json!({"batchId": "held"}))).await;
+    bench.send(numbered(3, json!({}))).await;
+    let holds = Claim {
+        held_projects: vec!["held".to_owned()],
+        held_batches: vec!["held".to_owned()],
+        ..bench.claim_of(10)
+    };
+    let claimed = bench.write(holds.clone()).await.unwrap().claimed;
+    assert_eq!(ids(&claimed), ["b3"]);
+    // A repeat waits like a start does; it only waits.
+    let job = bench.claim().await;
+    assert_eq!(ids(&job), ["b1", "b2"]);
+    bench.lose_answer(job[0].id).await;
+    bench.minutes_pass(2);
+    assert!(bench.write(Claim { now_ms: bench.now(), ..holds }).await.unwrap().claimed.is_empty());
+    assert_eq!(bench.claim().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_probe_takes_only_its_project_and_nothing_of_a_held_batch() {
+    let bench = Bench::new().await;
+    bench.send(numbered(1, json!({"projectId": "other", "priority": 9}))).await;
+    bench.send(numbered(2, json!({"batchId": "held", "priority": 9}))).await;
+    bench.send(numbered(3, json!({}))).await;
+    let probe = Claim {
+        limit: 1,
+        held_projects: vec!["p".to_owned()],
+        held_batches: vec!["held".to_owned()],
+        probe_project: Some("p".to_owned()),
+        ..bench.claim_of(1)
+    };
+    assert_eq!(ids(&bench.write(probe).await.unwrap().claimed), ["b3"]);
+}
+
+#[tokio::test]
+async fn a_worker_takes_only_what_is_its_inputs() {
+    let bench = Bench::new().await;
+    bench.send(numbered(1, json!({}))).await;
+    let bench = bench.restart_for(Input::File("a.jsonl".to_owned())).await;
+    bench.send(numbered(2, json!({}))).await;
+    assert_eq!(ids(&bench.claim().await), ["b2"]);
+    let bench = bench.restart_for(Input::Queue).await;
+    assert_eq!(ids(&bench.claim().await), ["b1"]);
+}
+
+#[tokio::test]
+async fn what_each_round_asks_is_answered_by_an_index_however_long_the_backlog() {
+    let bench = Bench::new().await;
+    let asked =
+        [(READY, "job_due"), (UNREAD, "job_inspect"), (NEXT_DUE, "job_wait"), (PENDING, "outbox_pending")];
+    for (query, index) in asked {
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}")))
+                .fetch_all(&bench.ledger.reader().pool)
+                .await
+                .unwrap();
+        let plan = plan.into_iter().map(|(_, _, _, step)| step).collect::<Vec<_>>().join("; ");
+        assert!(plan.contains(index), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE") && !plan.contains("SCAN job"), "{plan}");
+    }
+}

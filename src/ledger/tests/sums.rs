@@ -1,0 +1,73 @@
+//! P8: what is counted again from the rows differs as soon as a row is lost, doubled or changed.
+
+use super::*;
+
+/// A ledger with something of everything in it.
+async fn busy() -> Bench {
+    let bench = Bench::new().await;
+    bench.send_all(vec![received("no json")]).await;
+    bench.run_through(numbered(1, json!({"variantCount": 2})), &[("c1", DONE), ("c2", FAILED)]).await;
+    bench.send(numbered(1, json!({"variantCount": 2, "run": 2}))).await;
+    bench.send(numbered(2, json!({"wat": 1}))).await;
+    bench.send(numbered(2, json!({"wat": 1}))).await;
+    bench.send(numbered(3, json!({"variantCount": 3}))).await;
+    bench
+}
+
+async fn differs(statement: &'static str, expected: &str) {
+    let bench = busy().await;
+    bench.doctor(statement).await;
+    let imbalance = bench.ledger.reader().imbalance().await.unwrap();
+    assert!(imbalance.sum > 0, "{statement}");
+    assert!(imbalance.lines.iter().any(|line| line.contains(expected)), "{statement}: {:?}", imbalance.lines);
+}
+
+#[tokio::test]
+async fn a_lost_delivery_is_noticed() {
+    differs("DELETE FROM delivery WHERE id = 1", "deliveries stored").await;
+}
+
+#[tokio::test]
+async fn a_lost_record_is_noticed() {
+    differs("DELETE FROM outbox WHERE id = (SELECT max(id) FROM outbox WHERE channel = 'record')", "records")
+        .await;
+}
+
+#[tokio::test]
+async fn a_record_under_another_run_is_noticed() {
+    differs("UPDATE outbox SET run = 2 WHERE id = 2", "records are not those stored").await;
+}
+
+#[tokio::test]
+async fn a_lost_dead_letter_is_noticed() {
+    differs("DELETE FROM outbox WHERE channel = 'dead_letter'", "dead letters stored").await;
+}
+
+#[tokio::test]
+async fn a_total_that_drifted_is_noticed() {
+    differs("UPDATE total SET n = n + 1 WHERE name = 'owed'", "owed").await;
+    differs("UPDATE total SET n = n - 1 WHERE name = 'decided'", "decided").await;
+}
+
+#[tokio::test]
+async fn a_run_that_ended_short_is_noticed() {
+    differs("UPDATE run SET state = 'completed' WHERE run = 2", "ended without all their records").await;
+}
+
+#[tokio::test]
+async fn a_run_that_owes_and_that_nobody_works_on_is_noticed() {
+    differs("UPDATE job SET state = 'completed' WHERE state = 'ready'", "no open job").await;
+}
+
+#[tokio::test]
+async fn the_tally_of_states_is_that_of_the_rows() {
+    let bench = busy().await;
+    let tally = bench.ledger.reader().tally().await.unwrap();
+    let n = |what: &str, state: &str| -> i64 {
+        tally.iter().filter(|one| one.what == what && one.state == state).map(|one| one.n).sum()
+    };
+    assert_eq!((n("brief", "waiting"), n("brief", "failed")), (2, 1));
+    assert_eq!((n("job", "ready"), n("job", "completed")), (2, 1));
+    assert_eq!(n("outbox", "pending"), 4);
+    assert_eq!(bench.ledger.reader().open_briefs().await.unwrap(), 2);
+}
