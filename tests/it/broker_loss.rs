@@ -18,7 +18,6 @@ const LOST: &str = "no working RabbitMQ connection; trying again until there is 
 /// What it says when a lost one is back.
 const BACK: &str = "the RabbitMQ connection works again connection=";
 
-
 /// A worker has one connection for each.
 const SIDES: [&str; 2] = ["\"consume\"", "\"publish\""];
 
@@ -86,7 +85,10 @@ async fn a_broker_that_is_not_there_yet_is_waited_for_and_mentioned_once() {
     assert!(worker.process.stderr().contains("Connection refused"), "{}", worker.process.stderr());
     assert_eq!(status(&worker, "/healthz").await, Some(200), "a restart would not help");
     let (status_code, ready) = worker.look("/readyz").await.unwrap();
-    assert_eq!((status_code, &ready["components"]), (503, &json!({"broker": false, "ledger": true, "stages": true})));
+    assert_eq!(
+        (status_code, &ready["components"]),
+        (503, &json!({"broker": false, "ledger": true, "stages": true}))
+    );
 
     // Each side tries again and again, and does not say so each time.
     forwarder.listen(broker.url());
@@ -119,9 +121,8 @@ async fn connections_that_are_cut_or_fall_silent_are_replaced_although_nothing_i
     for (times, line) in [(1, Line::Closed), (2, Line::Silent)] {
         forwarder.set(line);
         wait_said(&worker, LOST, times).await;
-        let noticed = eventually(PROMPTLY, async || {
-            status(&worker, "/readyz").await.filter(|status| *status == 503)
-        });
+        let noticed =
+            eventually(PROMPTLY, async || status(&worker, "/readyz").await.filter(|status| *status == 503));
         assert!(noticed.await.is_some(), "/readyz does not tell");
         forwarder.set(Line::Closed);
         forwarder.set(Line::Open);
@@ -163,7 +164,8 @@ async fn a_broker_that_restarts_in_the_middle_costs_nothing() {
     // A record whose confirm was lost comes again, so that more may come than there are briefs.
     let all = eventually(PROMPTLY, async || {
         records.extend(broker.take_rest("records").await);
-        (worker.series("briefd_briefs{project=\"other\",state=\"completed\"}").await.to_string() == BRIEFS.to_string()
+        (worker.series("briefd_briefs{project=\"other\",state=\"completed\"}").await.to_string()
+            == BRIEFS.to_string()
             && worker.series("briefd_outbox_pending").await.to_string() == "0")
             .then_some(())
     });
