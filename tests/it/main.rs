@@ -8,6 +8,7 @@
 
 mod account_trouble;
 mod broker;
+mod broker_loss;
 mod documents;
 mod end_to_end;
 mod examples;

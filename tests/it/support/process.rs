@@ -86,12 +86,24 @@ impl Process {
         self.child.wait().expect("a child can be waited for");
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends it a signal, such as `USR1`.
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(
             status.is_ok_and(|status| status.success()),
             "SIG{name} cannot be sent: it has ended already"
         );
+    }
+
+    /// Asks it to end and waits, for places where nothing can be awaited.
+    pub fn end_in_order(&mut self) {
+        let began = std::time::Instant::now();
+        if self.ended().is_none() {
+            self.sigterm();
+        }
+        while self.ended().is_none() && began.elapsed() < PROMPTLY {
+            std::thread::sleep(super::LOOK_AGAIN);
+        }
     }
 
     /// Waits until it has ended by itself.
