@@ -23,6 +23,8 @@ mod outbox;
 mod read;
 mod request;
 mod rows;
+mod runs;
+mod sent;
 mod settle;
 mod summary;
 mod totals;
@@ -39,13 +41,14 @@ pub use decide::{Decide, Decision, Received};
 pub use error::LedgerError;
 pub use hold::{Hold, HoldScope, LiftHold, SetHold};
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
-pub use outbox::{MarkSent, PendingRow, Sent};
+pub use outbox::PendingRow;
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
     ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
 };
 pub use request::{Request, RequestDone};
 pub use rows::Input;
+pub use sent::{MarkSent, Sent};
 pub use settle::{ContainerEnd, Ended, Running, Settle, Settled};
 pub use summary::{FailureCount, Mishap, Results, Session};
 pub use totals::{Imbalance, Tally};
