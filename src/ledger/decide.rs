@@ -6,6 +6,7 @@ use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
 use super::LedgerError;
+use super::decision::Decision;
 use super::ours::OurFailure;
 use super::outbox::{DeadLetter, insert_brief_failed, insert_dead_letter, publish_again};
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe};
@@ -45,65 +46,6 @@ pub struct Received {
     pub position: u64,
     /// The broker had delivered it before.
     pub redelivered: bool,
-}
-
-/// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Decision {
-    /// An unknown identity, valid.
-    New,
-    /// An unknown identity, ended at once.
-    Invalid,
-    /// Known, still open (or pruned).
-    Duplicate,
-    /// Known and ended: its latest records go out again, unchanged.
-    Republished,
-    /// Other content, and nothing was ever accepted: taken as the next run.
-    Replaced,
-    /// The next run was asked for.
-    Rerun,
-    /// Set aside: it contradicts what is known.
-    Conflict,
-    /// Set aside: it cannot be read.
-    Unreadable,
-}
-
-impl Decision {
-    /// Every decision.
-    pub const ALL: [Self; 8] = [
-        Self::New,
-        Self::Invalid,
-        Self::Duplicate,
-        Self::Republished,
-        Self::Replaced,
-        Self::Rerun,
-        Self::Conflict,
-        Self::Unreadable,
-    ];
-
-    /// The metric's label and the ledger's word.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Invalid => "invalid",
-            Self::Duplicate => "duplicate",
-            Self::Republished => "republished",
-            Self::Replaced => "replaced",
-            Self::Rerun => "rerun",
-            Self::Conflict => "conflict",
-            Self::Unreadable => "unreadable",
-        }
-    }
-
-    /// The running total it counts into: decided = new + duplicate + rerun + dead-lettered.
-    const fn total(self) -> &'static str {
-        match self {
-            Self::New | Self::Invalid => "new",
-            Self::Duplicate | Self::Republished => "duplicate",
-            Self::Replaced | Self::Rerun => "rerun",
-            Self::Conflict | Self::Unreadable => "dead_lettered",
-        }
-    }
 }
 
 impl Write for Decide {
