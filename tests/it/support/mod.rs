@@ -1,4 +1,4 @@
-//! What the tests stand on: a real broker ([`broker`]), the real program ([`process`]), and one judge of what they
+//! What the tests stand on: a real broker ([`broker`], [`node`], [`forwarder`]), the real program ([`process`]), and one judge of what they
 //! left behind ([`checker`]).
 //!
 //! Waits end with a condition and have a bound; nothing sleeps for a fixed time. Whatever a test makes is removed
@@ -6,7 +6,9 @@
 
 pub mod broker;
 pub mod checker;
+pub mod forwarder;
 pub mod message;
+pub mod node;
 pub mod process;
 
 use std::time::Duration;
