@@ -130,7 +130,7 @@ mod tests {
         assert!((ahead_ms..ahead_ms + 60_000).contains(&first_ms), "{}", first_ms - ahead_ms);
         let moves = async {
             while clock.now_ms() < first_ms + 20 {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(10), moves).await.unwrap();
