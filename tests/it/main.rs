@@ -15,4 +15,5 @@ mod generate;
 mod holds;
 mod intake_table;
 mod layering;
+mod patience;
 mod support;
