@@ -16,8 +16,11 @@ use crate::record::RecordError;
 pub struct RecordOutcome {
     /// The job.
     pub job: i64,
-    /// The claim it was made under.
+    /// The claim it was made under: this process,
     pub boot: String,
+    /// and which POST of the job it was. A write that is done again after a commit of unknown fate must not be taken for
+    /// the outcome of a later one.
+    pub attempt: i64,
     /// What happened.
     pub outcome: AttemptOutcome,
     /// For the story: HTTP status, the API's request id, one line.
@@ -163,7 +166,7 @@ impl RecordOutcome {
     fn check(&self, row: &JobRow) -> Result<JobState, LedgerError> {
         let state = JobState::from_word(&row.state)
             .ok_or_else(|| LedgerError::Corrupt(format!("job {} is '{}'", self.job, row.state)))?;
-        if row.claim.as_deref() != Some(&self.boot) {
+        if row.claim.as_deref() != Some(&self.boot) || row.attempts != self.attempt {
             return Err(self.conflict(row));
         }
         let certainty = if row.unknown_first_at.is_some() { Certainty::Unknown } else { Certainty::Harmless };
@@ -280,9 +283,10 @@ impl RecordOutcome {
             .execute(&mut *db)
             .await?;
         if event == Event::Unanswered {
+            // What a look-up did not find before this attempt proves nothing about it.
             sqlx::query(
                 "UPDATE job SET unknown_first_at = coalesce(unknown_first_at, $2), unknown_ended_at = $3, \
-                 unknown_key = coalesce(unknown_key, attempt_key) WHERE id = $1",
+                 unknown_key = coalesce(unknown_key, attempt_key), absent_at = NULL WHERE id = $1",
             )
             .bind(self.job)
             .bind(row.attempt_at)

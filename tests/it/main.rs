@@ -17,4 +17,5 @@ mod generate;
 mod holds;
 mod intake_table;
 mod layering;
+mod patience;
 mod support;

@@ -150,6 +150,7 @@ impl Submit {
         let write = Arc::new(RecordOutcome {
             job: job.id,
             boot: self.desk.ledger.boot().to_owned(),
+            attempt: job.attempts,
             outcome: conclusion.outcome,
             told: conclusion.told,
             now_ms,
@@ -157,10 +158,13 @@ impl Submit {
         });
         match self.desk.write_until_done("submit", Arc::clone(&write)).await {
             Ok(state) => self.count(job, state, &write),
-            Err(error) => tracing::error!(
-                stage = "submit", job.id = job.id, brief.id = job.brief_id, %error,
-                "the outcome of a POST could not be recorded; it counts as unknown and is asked about again"
-            ),
+            Err(error) => {
+                tracing::error!(
+                    stage = "submit", job.id = job.id, brief.id = job.brief_id, %error,
+                    "the outcome of a POST could not be recorded; it counts as unknown and is asked about again"
+                );
+                self.record_unknown(job, now_ms).await;
+            }
         }
         if matches!(write.outcome, AttemptOutcome::Accepted(_)) {
             for hold in holds.iter().filter(|hold| hold.by_api && concerns(hold, job)) {
@@ -168,6 +172,22 @@ impl Submit {
                     tracing::error!(stage = "submit", %error, "a hold could not be lifted");
                 }
             }
+        }
+    }
+
+    /// An outcome that the ledger does not take must not leave the job claimed until a restart.
+    async fn record_unknown(&self, job: &Claimed, now_ms: i64) {
+        let write = RecordOutcome {
+            job: job.id,
+            boot: self.desk.ledger.boot().to_owned(),
+            attempt: job.attempts,
+            outcome: AttemptOutcome::Again(Again::Unanswered),
+            told: Told::default(),
+            now_ms,
+            retry_ms: after(now_ms, self.settings.retry_max.max(self.settings.repeat_after)),
+        };
+        if let Err(error) = self.desk.write_until_done("submit", write).await {
+            tracing::warn!(stage = "submit", job.id = job.id, %error, "it is asked about after a restart");
         }
     }
 
