@@ -139,6 +139,7 @@ impl ByHand {
             held_batches: Vec::new(),
             submitting_max: 10,
             probe_project: None,
+            probing: false,
             repeat_after_ms: 0,
         };
         let job = self.ledger.write(claim).await.unwrap().claimed[0].id;
@@ -147,6 +148,7 @@ impl ByHand {
         let outcome = RecordOutcome {
             job,
             boot: self.ledger.boot().to_owned(),
+            attempt: 1,
             outcome: AttemptOutcome::Accepted(started),
             told: Told::default(),
             now_ms,
