@@ -16,4 +16,5 @@ mod generate;
 mod holds;
 mod intake_table;
 mod layering;
+mod start_errors;
 mod support;
