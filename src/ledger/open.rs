@@ -283,8 +283,9 @@ async fn lock_soon(path: &Path) -> Result<File, LedgerError> {
     lock(path)
 }
 
+/// Beside the file itself: two names of one ledger have one lock.
 fn lock_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+    let mut name = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
     name.push(".lock");
     PathBuf::from(name)
 }

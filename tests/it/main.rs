@@ -6,6 +6,7 @@
 )]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod account_trouble;
 mod broker;
 mod broker_loss;
 mod documents;
@@ -16,5 +17,6 @@ mod generate;
 mod holds;
 mod intake_table;
 mod layering;
+mod patience;
 mod start_errors;
 mod support;

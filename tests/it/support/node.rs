@@ -9,7 +9,7 @@ use super::eventually;
 use super::process::Process;
 
 /// Bound of waits for a node to be up.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// What `tests/run` says each time that it is.
 const UP: &str = "RabbitMQ is up on ";
 

@@ -200,9 +200,8 @@ impl Worker {
             last = self.series(series).await;
             (last.total_cmp(&value).is_eq()).then_some(())
         });
-        if reached.await.is_none() {
-            panic!("{series} is {last}, not {value}; the worker said:\n{}", self.process.stderr());
-        }
+        let reached = reached.await.is_some();
+        assert!(reached, "{series} is {last}, not {value}; the worker said:\n{}", self.process.stderr());
     }
 
     /// Status and body of one of its endpoints, such as `/readyz`; `None`: nobody answers.
