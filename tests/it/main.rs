@@ -18,4 +18,5 @@ mod holds;
 mod intake_table;
 mod layering;
 mod patience;
+mod start_errors;
 mod support;

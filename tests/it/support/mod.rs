@@ -1,5 +1,5 @@
-//! What the tests stand on: a real broker ([`broker`], [`node`], [`forwarder`]), the real program ([`process`]), and one judge of what they
-//! left behind ([`checker`]).
+//! What the tests stand on: a real broker ([`broker`], one to break: [`node`], a line to it that can be cut:
+//! [`forwarder`]), the real program ([`process`]), and one judge of what they left behind ([`checker`]).
 //!
 //! Waits end with a condition and have a bound; nothing sleeps for a fixed time. Whatever a test makes is removed
 //! when it goes out of scope, also when the test fails.

@@ -26,7 +26,7 @@ impl Node {
     pub async fn start() -> Self {
         let dir = TempDir::new().expect("a temporary directory can be made");
         let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run"));
-        command.arg("--broker-only").env("CARGO_TARGET_DIR", dir.path());
+        command.args(["--broker-only", "--without-management"]).env("CARGO_TARGET_DIR", dir.path());
         let mut keeper = Process::start(dir.path(), command);
         wait_up(&mut keeper, 1).await;
         let told = eventually(START, async || {
