@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Worker;
 use crate::config::layers::{LimitOverrides, Tier};
+use crate::job::Trouble;
 use crate::layers::{self, Limits, Numbers, Priority};
 use crate::ledger::{BindOrganization, Hold, HoldScope, LiftHold, SetHold};
 use crate::stages::{Desk, Prices};
@@ -15,6 +16,8 @@ const CREDITS_EVERY: Duration = Duration::from_mins(5);
 
 /// The hold's reason when the key belongs to another organization than the ledger.
 const OTHER_ORGANIZATION: &str = "OTHER_ORGANIZATION";
+/// The hold's reason when the API does not know the key.
+const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 
 pub(super) fn spawn(worker: &Worker) {
     let settings = worker.settings();
@@ -23,6 +26,7 @@ pub(super) fn spawn(worker: &Worker) {
         api: worker.api.clone(),
         limits: worker.limits.clone(),
         prices: worker.prices.clone(),
+        probe_ms: i64::try_from(settings.submit.probe_interval.as_millis()).unwrap_or(i64::MAX),
         ask_tier: settings.layers.tier == Tier::Auto,
         overrides: settings.layers.limits,
     };
@@ -37,6 +41,8 @@ struct Account {
     api: layers::Client,
     limits: Limits,
     prices: Prices,
+    /// How long until the hold of a refused key is tested.
+    probe_ms: i64,
     ask_tier: bool,
     overrides: LimitOverrides,
 }
@@ -63,8 +69,14 @@ impl Account {
         let answer = self.api.whoami().await;
         permit.answered();
         let me = match answer {
-            Ok(me) => me,
-            Err(trouble) => return trouble.is_not_found(),
+            Ok(me) => {
+                self.lift(UNAUTHENTICATED).await;
+                me
+            }
+            Err(trouble) => {
+                self.key_refused(&trouble).await;
+                return trouble.is_not_found();
+            }
         };
         if self.ask_tier
             && let Some(numbers) = me.tier.as_deref().and_then(Numbers::with_tier_word)
@@ -77,10 +89,44 @@ impl Account {
         true
     }
 
+    /// A key that is refused is told at the start, not with the first brief. The submit stage tests the hold.
+    async fn key_refused(&self, trouble: &Trouble) {
+        let Trouble::Refusal(refusal) = trouble else { return };
+        if refusal.status != 401 {
+            return;
+        }
+        // One that is known keeps the time of its test.
+        let known = self.desk.ledger.reader().holds().await.unwrap_or_default();
+        if known.iter().any(|hold| hold.scope == HoldScope::Account && hold.reason == UNAUTHENTICATED) {
+            return;
+        }
+        let now_ms = self.desk.clock.now_ms();
+        let hold = Hold {
+            scope: HoldScope::Account,
+            reason: UNAUTHENTICATED.to_owned(),
+            detail: refusal.message.clone(),
+            required: None,
+            by_api: true,
+            since_ms: now_ms,
+            probe_ms: Some(now_ms + self.probe_ms),
+        };
+        match self.desk.ledger.write(SetHold(hold)).await {
+            Ok(true) => tracing::warn!(
+                scope = "account",
+                reason = UNAUTHENTICATED,
+                detail = refusal.message,
+                "starts are held; nothing fails, and it goes on by itself once this is mended"
+            ),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "a hold could not be stored"),
+        }
+    }
+
     /// A ledger belongs to one organization: under another one nothing is started.
     async fn bind(&self, organization: String) {
         match self.desk.ledger.write(BindOrganization(organization.clone())).await {
-            Ok(bound) if bound == organization => self.right_organization().await,
+            // A hold for another organization is over once the key is that of the ledger's.
+            Ok(bound) if bound == organization => self.lift(OTHER_ORGANIZATION).await,
             Ok(bound) => {
                 let hold = Hold {
                     scope: HoldScope::Account,
@@ -106,12 +152,12 @@ impl Account {
         }
     }
 
-    /// A hold for another organization is over once the key is that of the ledger's.
-    async fn right_organization(&self) {
-        let lift = LiftHold { scope: HoldScope::Account, reason: Some(OTHER_ORGANIZATION.to_owned()) };
+    /// Lifts a hold of the account that whoami shows to be over.
+    async fn lift(&self, reason: &'static str) {
+        let lift = LiftHold { scope: HoldScope::Account, reason: Some(reason.to_owned()) };
         match self.desk.ledger.write(lift).await {
             Ok(0) => {}
-            Ok(_) => tracing::info!(reason = OTHER_ORGANIZATION, "the hold is over; starts go on"),
+            Ok(_) => tracing::info!(reason, "the hold is over; starts go on"),
             Err(error) => tracing::error!(%error, "a hold could not be lifted"),
         }
     }

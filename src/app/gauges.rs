@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::job::{BriefState, JobState};
+use crate::layers;
 use crate::ledger::{Hold, HoldScope, LedgerError, Tally};
 use crate::stages::Desk;
 use crate::telemetry::{HOLD_REASONS, HOLD_SCOPES, Metrics, Notice, NoticeKind};
@@ -19,6 +20,7 @@ const MINUTE_MS: i64 = 60_000;
 pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
     let gauges = Gauges {
         desk: worker.desk.clone(),
+        api: worker.api.clone(),
         path: worker.settings().ledger.path.clone(),
         overdue_ms: i64::try_from(worker.settings().track.overdue_after.as_millis()).unwrap_or(i64::MAX),
     };
@@ -27,6 +29,7 @@ pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
 
 struct Gauges {
     desk: Desk,
+    api: layers::Client,
     path: PathBuf,
     overdue_ms: i64,
 }
@@ -115,6 +118,7 @@ impl Gauges {
         metrics.outbox_parked.set(sum("outbox", "parked", None));
     }
 
+    /// Gauges of the holds, and what `/readyz` tells.
     fn holds(&self, holds: &[Hold]) {
         for scope in HOLD_SCOPES {
             for reason in HOLD_REASONS {
@@ -133,6 +137,10 @@ impl Gauges {
             };
             let text = format!("{whose}: {} since {}: {}", hold.reason, iso(hold.since_ms), hold.detail);
             notices.push(Notice { kind: NoticeKind::Hold, text });
+        }
+        if self.api.is_unreachable() {
+            let text = "the Layers API cannot be reached".to_owned();
+            notices.push(Notice { kind: NoticeKind::Warning, text });
         }
         self.desk.health.set_notices(notices);
     }

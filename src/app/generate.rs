@@ -203,7 +203,7 @@ impl Watched {
     ) -> Option<JsonlSink> {
         tokio::select! {
             Ended { sink, .. } = stages.stop(&self.desk, grace) => sink,
-            name = signals.next() => {
+            name = signals.second() => {
                 tracing::warn!(signal = name, "stopped at once; the same command goes on from the ledger");
                 None
             }

@@ -408,7 +408,7 @@ mod tests {
         report.results.queue_open = 1;
         let (reason, detail) = (
             "UNREADABLE".to_owned(),
-            "the message is not JSON: EOF while parsing a string at line 1 column 196".to_owned(),
+            "the message is not JSON: EOF while parsing a string at column 196".to_owned(),
         );
         report.set_aside = vec![DeadLetterNote { line: Some(6), reason, detail }; 22];
         report.set_aside_count = 22;
