@@ -1,7 +1,9 @@
 //! Time comes in here, and nowhere else.
 //!
 //! Two kinds of time are needed. *Wall time* ([`Clock::now`]) is stored, compared with the API's stamps and
-//! shown to people; it never goes back within one ledger, whatever NTP does ([`Clock::raise_floor`]).
+//! shown to people; it never goes back within one ledger, whatever NTP does ([`Clock::raise_floor`]), and it never
+//! stands still: behind its floor it goes on at the machine's monotonic pace. A clock that waited for the wall clock to
+//! catch up would stop every retry for as long as somebody's wrong date lasted.
 //! *Waiting* ([`Clock::sleep`]) is monotonic. Intervals that belong to the API's pace can be scaled
 //! by the sandbox's speed when settings are made; the clock itself always runs at its own pace.
 //!
@@ -9,7 +11,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -20,8 +22,11 @@ pub struct Clock(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The newest time that was handed out or raised to, in milliseconds since 1970.
+    /// The newest time that was handed out or raised to, in milliseconds since 1970; less `elapsed` for a clock that
+    /// runs.
     floor_ms: AtomicI64,
+    /// Since when the machine's clock runs.
+    started: Instant,
     /// `Some` for a stepped clock: its time in milliseconds since 1970.
     stepped_ms: Option<watch::Sender<i64>>,
 }
@@ -29,13 +34,21 @@ struct Inner {
 impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {
-        Self(Arc::new(Inner { floor_ms: AtomicI64::new(i64::MIN), stepped_ms: None }))
+        Self(Arc::new(Inner {
+            floor_ms: AtomicI64::new(i64::MIN),
+            started: Instant::now(),
+            stepped_ms: None,
+        }))
     }
 
     /// A clock that stands still at `start` until [`Clock::advance`] moves it.
     pub fn stepped(start: Timestamp) -> Self {
         let (sender, _) = watch::channel(start.as_millisecond());
-        Self(Arc::new(Inner { floor_ms: AtomicI64::new(i64::MIN), stepped_ms: Some(sender) }))
+        Self(Arc::new(Inner {
+            floor_ms: AtomicI64::new(i64::MIN),
+            started: Instant::now(),
+            stepped_ms: Some(sender),
+        }))
     }
 
     /// The wall time, whole milliseconds, never before a time that was returned earlier.
@@ -50,12 +63,22 @@ impl Clock {
             #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
             None => Timestamp::now().as_millisecond(),
         };
-        self.0.floor_ms.fetch_max(read_ms, Ordering::AcqRel).max(read_ms)
+        let elapsed_ms = self.elapsed_ms();
+        let floor_ms = read_ms.saturating_sub(elapsed_ms);
+        self.0.floor_ms.fetch_max(floor_ms, Ordering::AcqRel).max(floor_ms).saturating_add(elapsed_ms)
+    }
+
+    /// How far the floor has risen by itself: a stepped clock's stands still.
+    fn elapsed_ms(&self) -> i64 {
+        match &self.0.stepped_ms {
+            Some(_) => 0,
+            None => i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX),
+        }
     }
 
     /// Makes sure that [`Clock::now`] never returns a time before `newest_ms` (the newest time in a ledger).
     pub fn raise_floor(&self, newest_ms: i64) {
-        self.0.floor_ms.fetch_max(newest_ms, Ordering::AcqRel);
+        self.0.floor_ms.fetch_max(newest_ms.saturating_sub(self.elapsed_ms()), Ordering::AcqRel);
     }
 
     /// Waits for `duration`. Cancel-safe.
@@ -96,6 +119,21 @@ mod tests {
         assert!(!sleeper.is_finished());
         clock.advance(Duration::from_secs(1));
         sleeper.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_behind_its_ledger_goes_on_from_there_and_does_not_stand_still() {
+        let clock = Clock::system();
+        let ahead_ms = clock.now_ms() + 3_600_000;
+        clock.raise_floor(ahead_ms);
+        let first_ms = clock.now_ms();
+        assert!((ahead_ms..ahead_ms + 60_000).contains(&first_ms), "{}", first_ms - ahead_ms);
+        let moves = async {
+            while clock.now_ms() < first_ms + 20 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), moves).await.unwrap();
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Worker;
 use crate::job::{BriefState, JobState};
 use crate::layers;
@@ -14,22 +16,15 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Rows are counted again this often as long as there are few; at start always.
 const MINUTE_MS: i64 = 60_000;
 
-pub(super) fn spawn(worker: &Worker) {
+/// Ends with `drain`, and lets go of the ledger then.
+pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
     let gauges = Gauges {
         desk: worker.desk.clone(),
         api: worker.api.clone(),
         path: worker.settings().ledger.path.clone(),
         overdue_ms: i64::try_from(worker.settings().track.overdue_after.as_millis()).unwrap_or(i64::MAX),
     };
-    tokio::spawn(async move {
-        gauges.balance().await;
-        loop {
-            if let Err(error) = gauges.update().await {
-                tracing::debug!(%error, "gauges could not be brought up to date");
-            }
-            gauges.desk.clock.sleep(EVERY).await;
-        }
-    });
+    tokio::spawn(async move { drain.run_until_cancelled(gauges.run()).await });
 }
 
 struct Gauges {
@@ -40,6 +35,16 @@ struct Gauges {
 }
 
 impl Gauges {
+    async fn run(&self) {
+        self.balance().await;
+        loop {
+            if let Err(error) = self.update().await {
+                tracing::debug!(%error, "gauges could not be brought up to date");
+            }
+            self.desk.clock.sleep(EVERY).await;
+        }
+    }
+
     /// Counts the rows again and compares them with the running totals (P8).
     async fn balance(&self) {
         match self.desk.ledger.reader().imbalance().await {

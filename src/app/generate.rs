@@ -8,6 +8,8 @@
 
 mod simulated;
 mod stuck;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 

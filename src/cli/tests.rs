@@ -105,6 +105,7 @@ impl World {
             held_batches: Vec::new(),
             repeat_after_ms: 0,
             probe_project: None,
+            probing: false,
         };
         self.ledger.write(claim).await.unwrap().claimed.remove(0)
     }
@@ -113,7 +114,15 @@ impl World {
         self.clock.advance(Duration::from_secs(1));
         let now_ms = self.clock.now_ms();
         let boot = self.ledger.boot().to_owned();
-        let record = RecordOutcome { job: job.id, boot, outcome, told, now_ms, retry_ms: now_ms };
+        let record = RecordOutcome {
+            job: job.id,
+            boot,
+            attempt: job.attempts,
+            outcome,
+            told,
+            now_ms,
+            retry_ms: now_ms,
+        };
         self.ledger.write(record).await.unwrap();
     }
 

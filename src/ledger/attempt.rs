@@ -4,10 +4,10 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
-use super::LedgerError;
 use super::claim::reject;
 use super::rows::{RunRow, follow_jobs, note, owe};
 use super::writer::Write;
+use super::{Ledger, LedgerError};
 use crate::job::{Acceptance, Certainty, Event, JobState, Next, next};
 use crate::record::RecordError;
 
@@ -16,8 +16,11 @@ use crate::record::RecordError;
 pub struct RecordOutcome {
     /// The job.
     pub job: i64,
-    /// The claim it was made under.
+    /// The claim it was made under: this process,
     pub boot: String,
+    /// and which POST of the job it was. A write that is done again after a commit of unknown fate must not be taken for
+    /// the outcome of a later one.
+    pub attempt: i64,
     /// What happened.
     pub outcome: AttemptOutcome,
     /// For the story: HTTP status, the API's request id, one line.
@@ -163,7 +166,7 @@ impl RecordOutcome {
     fn check(&self, row: &JobRow) -> Result<JobState, LedgerError> {
         let state = JobState::from_word(&row.state)
             .ok_or_else(|| LedgerError::Corrupt(format!("job {} is '{}'", self.job, row.state)))?;
-        if row.claim.as_deref() != Some(&self.boot) {
+        if row.claim.as_deref() != Some(&self.boot) || row.attempts != self.attempt {
             return Err(self.conflict(row));
         }
         let certainty = if row.unknown_first_at.is_some() { Certainty::Unknown } else { Certainty::Harmless };
@@ -280,9 +283,10 @@ impl RecordOutcome {
             .execute(&mut *db)
             .await?;
         if event == Event::Unanswered {
+            // What a look-up did not find before this attempt proves nothing about it.
             sqlx::query(
                 "UPDATE job SET unknown_first_at = coalesce(unknown_first_at, $2), unknown_ended_at = $3, \
-                 unknown_key = coalesce(unknown_key, attempt_key) WHERE id = $1",
+                 unknown_key = coalesce(unknown_key, attempt_key), absent_at = NULL WHERE id = $1",
             )
             .bind(self.job)
             .bind(row.attempt_at)
@@ -340,5 +344,20 @@ impl RecordOutcome {
         .execute(&mut *db)
         .await?;
         follow_jobs(db, (row.brief, row.run), self.now_ms).await
+    }
+}
+
+impl Ledger {
+    /// Whether an earlier attempt for this brief was answered under this request id: then the answer is a replay, and
+    /// tells what was true then, not what is now.
+    pub async fn was_answered(&self, brief: i64, request_id: &str) -> Result<bool, LedgerError> {
+        let found: Option<i64> = sqlx::query_scalar(
+            "SELECT id FROM history WHERE brief = $1 AND what = 'attempt' AND json_extract(detail, '$.requestId') = $2 LIMIT 1",
+        )
+        .bind(brief)
+        .bind(request_id)
+        .fetch_optional(&self.reader().pool)
+        .await?;
+        Ok(found.is_some())
     }
 }

@@ -41,6 +41,9 @@ pub struct Claim {
     pub repeat_after_ms: i64,
     /// Only this project, held or not: the one job that probes its hold. Held batches stay held.
     pub probe_project: Option<String>,
+    /// The job tests a hold: each time another one, so that one that is refused whatever happens does not keep the hold
+    /// in force for all.
+    pub probing: bool,
 }
 
 /// What a claim brought.
@@ -121,13 +124,29 @@ pub(super) const READY: &str = "SELECT id FROM job WHERE state = 'ready' AND cla
     AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
     AND batch_id NOT IN (SELECT value FROM json_each($5)) ORDER BY priority DESC, id LIMIT $6";
 
+/// Both kinds of due jobs. It sorts the backlog, once for each test of a hold.
+const PROBE: &str = "SELECT id FROM job WHERE claim IS NULL AND input = $1 AND due_at <= $2 \
+    AND ((state = 'submitting' AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7)) \
+    OR (state = 'ready' AND (kind = 'generate' OR seen_before IS NOT NULL) \
+    AND (SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1) < $8)) \
+    AND ($3 IS NULL OR project_id = $3) \
+    AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
+    AND batch_id NOT IN (SELECT value FROM json_each($5)) \
+    ORDER BY coalesce(attempt_at, 0), priority DESC, id LIMIT $6";
+
+fn held_list(list: &[String]) -> String {
+    serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
+}
+
 impl Claim {
     /// Repeats first, then the highest priority, then arrival.
     async fn choose(&self, db: &mut SqliteConnection) -> Result<Vec<i64>, LedgerError> {
         if self.limit == 0 {
             return Ok(Vec::new());
         }
-        let held = |list: &[String]| serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned());
+        if self.probing {
+            return self.choose_probe(db).await;
+        }
         let mut ids: Vec<i64> = sqlx::query_scalar(
             "SELECT id FROM job WHERE state = 'submitting' AND claim IS NULL AND input = $1 AND due_at <= $2 \
              AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7) AND ($3 IS NULL OR project_id = $3) \
@@ -137,8 +156,8 @@ impl Claim {
         .bind(self.input.word())
         .bind(self.now_ms)
         .bind(&self.probe_project)
-        .bind(held(&self.held_projects))
-        .bind(held(&self.held_batches))
+        .bind(held_list(&self.held_projects))
+        .bind(held_list(&self.held_batches))
         .bind(self.limit)
         .bind(self.now_ms.saturating_sub(self.repeat_after_ms))
         .fetch_all(&mut *db)
@@ -155,14 +174,29 @@ impl Claim {
                 .bind(self.input.word())
                 .bind(self.now_ms)
                 .bind(&self.probe_project)
-                .bind(held(&self.held_projects))
-                .bind(held(&self.held_batches))
+                .bind(held_list(&self.held_projects))
+                .bind(held_list(&self.held_batches))
                 .bind(rest)
                 .fetch_all(db)
                 .await?;
             ids.extend(ready);
         }
         Ok(ids)
+    }
+
+    /// The job that was tried the longest ago, or never.
+    async fn choose_probe(&self, db: &mut SqliteConnection) -> Result<Vec<i64>, LedgerError> {
+        Ok(sqlx::query_scalar(PROBE)
+            .bind(self.input.word())
+            .bind(self.now_ms)
+            .bind(&self.probe_project)
+            .bind(held_list(&self.held_projects))
+            .bind(held_list(&self.held_batches))
+            .bind(self.limit.min(1))
+            .bind(self.now_ms.saturating_sub(self.repeat_after_ms))
+            .bind(self.submitting_max)
+            .fetch_all(db)
+            .await?)
     }
 
     async fn claim(&self, db: &mut SqliteConnection, id: i64) -> Result<Claimed, LedgerError> {
@@ -462,7 +496,7 @@ impl Write for ReleaseDeadClaims {
             .await?;
             let cut: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
                 "UPDATE job SET claim = NULL, due_at = $3, unknown_first_at = coalesce(unknown_first_at, attempt_at), \
-                 unknown_ended_at = $2, unknown_key = coalesce(unknown_key, attempt_key) \
+                 unknown_ended_at = $2, unknown_key = coalesce(unknown_key, attempt_key), absent_at = NULL \
                  WHERE state = 'submitting' AND claim IS NOT NULL AND claim <> $1 RETURNING id, brief, run, unrecorded",
             )
             .bind(&self.boot)

@@ -81,6 +81,8 @@ pub struct Settled {
     pub newly: Vec<bool>,
     /// Promised containers that never came to be.
     pub missing: usize,
+    /// The job has ended: there is nothing left to follow.
+    pub over: bool,
 }
 
 impl Write for Settle {
@@ -95,6 +97,7 @@ impl Write for Settle {
             if self.close {
                 settled.missing = close(db, self.job, self.now_ms).await?;
             }
+            settled.over = JobRow::running(db, self.job).await?.is_none();
             Ok(settled)
         })
     }
@@ -317,17 +320,24 @@ struct RunningRow {
 }
 
 impl Ledger {
-    /// Running jobs of this input that were accepted at or after `since_ms`, oldest first, up to `limit` after job `after`.
-    pub async fn running(&self, since_ms: i64, limit: u32) -> Result<Vec<Running>, LedgerError> {
+    /// Running jobs of this input, oldest first, up to `limit` after the one that was accepted at this time (milliseconds
+    /// since 1970) and has this number.
+    pub async fn running(
+        &self,
+        (accepted_ms, job): (i64, i64),
+        limit: u32,
+    ) -> Result<Vec<Running>, LedgerError> {
         let rows: Vec<RunningRow> = sqlx::query_as(
             "SELECT j.id, j.brief, j.project_id, j.batch_id, b.brief_id, j.kind, j.api_job_id, j.accepted_at, \
              coalesce(j.format, r.format) AS format, r.variant_count, j.seen_before, \
              (SELECT group_concat(c.id, char(10)) FROM container c WHERE c.job = j.id AND c.status = 'running') AS open \
              FROM job j JOIN brief b ON b.id = j.brief JOIN run r ON r.brief = j.brief AND r.run = j.run \
-             WHERE j.state = 'running' AND j.input = $1 AND j.accepted_at >= $2 ORDER BY j.accepted_at LIMIT $3",
+             WHERE j.state = 'running' AND j.input = $1 AND j.accepted_at >= $2 AND (j.accepted_at > $2 OR j.id > $3) \
+             ORDER BY j.accepted_at, j.id LIMIT $4",
         )
         .bind(self.input().word())
-        .bind(since_ms)
+        .bind(accepted_ms)
+        .bind(job)
         .bind(limit)
         .fetch_all(&self.reader().pool)
         .await?;

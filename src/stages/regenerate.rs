@@ -16,7 +16,12 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// Reads the container of one regenerate job and records what was found.
 pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
-    let permit = stage.limits.acquire_read(Priority::Ended).await;
+    // Nothing has left yet: an orderly stop does not wait for a permit.
+    let permit = stage.limits.acquire_read(Priority::Ended);
+    let Some(permit) = stage.desk.stopping.run_until_cancelled(permit).await else {
+        let now_ms = stage.desk.clock.now_ms();
+        return record(stage, Inspected { job: inspection.id, found: Found::Later(now_ms), now_ms }).await;
+    };
     let answer = stage.api.container(&inspection.container).await;
     permit.answered();
     let now_ms = stage.desk.clock.now_ms();
@@ -35,15 +40,19 @@ pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
         Err(trouble) if trouble.is_not_found() => Found::Ended(NOT_SEEN.to_owned()),
         Err(_) => Found::Later(after(now_ms, AGAIN)),
     };
-    let write = std::sync::Arc::new(Inspected { job: inspection.id, found, now_ms });
-    match stage.desk.write_until_done("submit", write).await {
+    record(stage, Inspected { job: inspection.id, found, now_ms }).await;
+}
+
+async fn record(stage: &Submit, inspected: Inspected) {
+    let job = inspected.job;
+    match stage.desk.write_until_done("submit", std::sync::Arc::new(inspected)).await {
         Ok(_) => {
             stage.desk.ledger.wake().submit().notify_one();
             stage.desk.ledger.wake().track().notify_one();
             stage.desk.ledger.wake().publish().notify_one();
         }
         Err(error) => {
-            tracing::error!(stage = "submit", job.id = inspection.id, %error, "what was read before a rerun could not be recorded");
+            tracing::error!(stage = "submit", job.id = job, %error, "what was read before a rerun could not be recorded");
         }
     }
 }

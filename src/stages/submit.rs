@@ -22,6 +22,9 @@ use crate::config;
 use crate::layers::{self, Class, Limits};
 use crate::ledger::{Claim, Inspect, LedgerError};
 
+/// Containers read at once before a rerun, so that a large one never keeps other jobs from starting.
+const INSPECTIONS: usize = 8;
+
 /// The submit stage.
 #[derive(Clone)]
 pub struct Submit {
@@ -37,6 +40,28 @@ pub struct Submit {
     pub prices: Prices,
 }
 
+/// What the stage has under way.
+#[derive(Default)]
+struct UnderWay {
+    posts: JoinSet<()>,
+    inspections: JoinSet<()>,
+}
+
+impl UnderWay {
+    fn is_empty(&self) -> bool {
+        self.posts.is_empty() && self.inspections.is_empty()
+    }
+
+    fn take_ended(&mut self) {
+        while let Some(ended) = self.posts.try_join_next() {
+            note_panic(ended);
+        }
+        while let Some(ended) = self.inspections.try_join_next() {
+            note_panic(ended);
+        }
+    }
+}
+
 /// What a round of the stage found.
 enum Round {
     /// More may be due at once.
@@ -50,17 +75,15 @@ enum Round {
 impl Submit {
     /// Runs until it is told to stop and every POST that is under way has its outcome recorded.
     pub async fn run(self) {
-        let mut under_way: JoinSet<()> = JoinSet::new();
+        let mut under_way = UnderWay::default();
         loop {
             self.desk.step("submit");
-            while let Some(ended) = under_way.try_join_next() {
-                note_panic(ended);
-            }
+            under_way.take_ended();
             let stopping = self.desk.stopping.is_cancelled();
             if stopping && under_way.is_empty() {
                 return;
             }
-            let round = if stopping || under_way.len() >= self.settings.concurrency {
+            let round = if stopping || under_way.posts.len() >= self.settings.concurrency {
                 Round::Idle
             } else {
                 self.round(&mut under_way).await.unwrap_or_else(|error| {
@@ -72,7 +95,7 @@ impl Submit {
         }
     }
 
-    async fn wait(&self, under_way: &mut JoinSet<()>, round: &Round, stopping: bool) {
+    async fn wait(&self, under_way: &mut UnderWay, round: &Round, stopping: bool) {
         let sleep = self.until_next_due().await;
         let permit = async {
             match round {
@@ -83,7 +106,8 @@ impl Submit {
         };
         tokio::select! {
             () = permit => {}
-            Some(ended) = under_way.join_next() => note_panic(ended),
+            Some(ended) = under_way.posts.join_next() => note_panic(ended),
+            Some(ended) = under_way.inspections.join_next() => note_panic(ended),
             () = self.desk.ledger.wake().submit().notified() => {}
             () = self.desk.stopping.cancelled(), if !stopping => {}
             () = self.desk.clock.sleep(sleep) => {}
@@ -100,10 +124,10 @@ impl Submit {
         }
     }
 
-    async fn round(&self, under_way: &mut JoinSet<()>) -> Result<Round, LedgerError> {
-        self.start_inspections(under_way).await?;
-        let free =
-            u32::try_from(self.settings.concurrency.saturating_sub(under_way.len())).unwrap_or(u32::MAX);
+    async fn round(&self, under_way: &mut UnderWay) -> Result<Round, LedgerError> {
+        self.start_inspections(&mut under_way.inspections).await?;
+        let free = u32::try_from(self.settings.concurrency.saturating_sub(under_way.posts.len()))
+            .unwrap_or(u32::MAX);
         let (claim, holds) = self.plan_claim(free).await?;
         let held = claim.limit == 0;
         let permitted = self.limits.available(Class::Start).min(claim.limit);
@@ -120,7 +144,7 @@ impl Submit {
                 None => self.limits.acquire(Class::Start).await,
             };
             let (stage, holds) = (self.clone(), Arc::clone(&holds));
-            under_way.spawn(async move { stage.attempt(job, permit, &holds).await });
+            under_way.posts.spawn(async move { stage.attempt(job, permit, &holds).await });
         }
         let full = u32::try_from(claimed).unwrap_or(u32::MAX) == permitted;
         Ok(if held {
@@ -139,7 +163,7 @@ impl Submit {
             .desk
             .ledger
             .write(Inspect {
-                limit: 8,
+                limit: u32::try_from(INSPECTIONS.saturating_sub(under_way.len())).unwrap_or(0),
                 boot: self.desk.ledger.boot().to_owned(),
                 input: self.desk.ledger.input().clone(),
                 now_ms: self.desk.clock.now_ms(),

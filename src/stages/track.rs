@@ -18,13 +18,14 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use self::follow::{Followed, Look, Next};
+use super::back_off::after;
 use super::desk::LOOK_AGAIN;
 use super::look_up::end_has_changed;
 use super::{Desk, Prices};
 use crate::config;
 use crate::job::{ApiStatus, ContainerReading, JobReading};
 use crate::layers::{self, Limits, Priority};
-use crate::ledger::{ContainerEnd, Ended, LedgerError, Running, Settle};
+use crate::ledger::{ContainerEnd, Ended, LedgerError, Running, Settle, Settled};
 use crate::record::{RecordError, Source};
 use crate::telemetry::Metrics;
 
@@ -34,6 +35,8 @@ const READS: usize = 64;
 const PAGE: u32 = 1_000;
 /// Jobs accepted this shortly before the newest known one are looked for again: commits are not in order of time.
 const OVERLAP_MS: i64 = 10_000;
+/// How often all running jobs are looked for: one whose commit had to wait (a full disk) may be older than that.
+const LOOK_FOR_ALL: Duration = Duration::from_secs(30);
 
 /// The track stage.
 #[derive(Clone)]
@@ -54,11 +57,11 @@ impl Track {
     /// Runs until it is told to stop. Reads that are under way then are dropped: nothing depends on them.
     pub async fn run(self) {
         let mut followed: HashMap<i64, Followed> = HashMap::new();
-        let mut newest_ms = 0_i64;
+        let mut known = Known::default();
         let mut looking: JoinSet<(i64, Next)> = JoinSet::new();
         while !self.desk.stopping.is_cancelled() {
             self.desk.step("track");
-            if let Err(error) = self.find_new(&mut followed, &mut newest_ms).await {
+            if let Err(error) = self.find_new(&mut followed, &mut known).await {
                 tracing::error!(stage = "track", %error, "running jobs could not be read from the ledger");
             }
             let wait = self.look_at_due(&mut followed, &mut looking);
@@ -77,18 +80,19 @@ impl Track {
     async fn find_new(
         &self,
         followed: &mut HashMap<i64, Followed>,
-        newest_ms: &mut i64,
+        known: &mut Known,
     ) -> Result<(), LedgerError> {
+        let now_ms = self.desk.clock.now_ms();
+        let mut after = known.search_from(now_ms);
         loop {
-            let page = self.desk.ledger.running(newest_ms.saturating_sub(OVERLAP_MS), PAGE).await?;
-            let now_ms = self.desk.clock.now_ms();
+            let page = self.desk.ledger.running(after, PAGE).await?;
             let full = page.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
-            let before = *newest_ms;
             for job in page {
-                *newest_ms = (*newest_ms).max(job.accepted_ms);
+                after = (job.accepted_ms, job.job);
+                known.newest_ms = known.newest_ms.max(job.accepted_ms);
                 followed.entry(job.job).or_insert_with(|| Followed::new(job, now_ms, &self.settings));
             }
-            if !full || *newest_ms == before {
+            if !full {
                 return Ok(());
             }
         }
@@ -160,8 +164,9 @@ impl Track {
         }
         let terminal = job.is_some();
         match self.settle(&look.job, ends, close).await {
-            Ok(()) if close => Next::Forget,
-            Ok(()) => Next::Again { terminal },
+            // Also without a job to ask, when the API forgot it and its containers had all ended.
+            Ok(settled) if settled.over => Next::Forget,
+            Ok(_) => Next::Again { terminal },
             Err(error) => {
                 tracing::error!(stage = "track", job.id = look.job.job, %error, "results could not be recorded; they are read again");
                 Next::Again { terminal }
@@ -216,7 +221,12 @@ impl Track {
         Some(job_decides(id, reading.as_ref(), job, now_ms))
     }
 
-    async fn settle(&self, job: &Running, ends: Vec<ContainerEnd>, close: bool) -> Result<(), LedgerError> {
+    async fn settle(
+        &self,
+        job: &Running,
+        ends: Vec<ContainerEnd>,
+        close: bool,
+    ) -> Result<Settled, LedgerError> {
         let now_ms = self.desk.clock.now_ms();
         let settle = Arc::new(Settle { job: job.job, ends, close, now_ms });
         let settled = self.desk.write_until_done("track", Arc::clone(&settle)).await?;
@@ -242,7 +252,7 @@ impl Track {
             containers = settle.ends.len(),
             "settled"
         );
-        Ok(())
+        Ok(settled)
     }
 
     fn count(&self, job: &Running, end: &ContainerEnd) {
@@ -259,6 +269,26 @@ impl Track {
                 .with_label_values(&[Metrics::code_label(&error.code), error.source.word(), label])
                 .inc();
         }
+    }
+}
+
+/// How far the ledger was searched for running jobs.
+#[derive(Debug, Default)]
+struct Known {
+    /// When the newest known one was accepted, milliseconds since 1970.
+    newest_ms: i64,
+    /// When all are looked for next.
+    all_again_ms: i64,
+}
+
+impl Known {
+    /// After which acceptance (its time and job) to search now.
+    fn search_from(&mut self, now_ms: i64) -> (i64, i64) {
+        if self.all_again_ms > now_ms {
+            return (self.newest_ms.saturating_sub(OVERLAP_MS), 0);
+        }
+        self.all_again_ms = after(now_ms, LOOK_FOR_ALL);
+        (0, 0)
     }
 }
 
@@ -353,5 +383,21 @@ fn job_decides(id: &str, reading: Option<&ContainerReading>, job: &JobReading, n
         format: reading.and_then(|reading| reading.format.clone()),
         ended_ms: job.finished_at.map_or(now_ms, jiff::Timestamp::as_millisecond),
         credits_estimate: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_whose_acceptance_was_committed_late_is_found_without_a_restart() {
+        let mut known = Known::default();
+        assert_eq!(known.search_from(1_000_000), (0, 0));
+        known.newest_ms = 1_005_000;
+        assert_eq!(known.search_from(1_006_000), (995_000, 0));
+        // Accepted at 970 000, and the disk was full until now.
+        assert_eq!(known.search_from(1_030_000), (0, 0));
+        assert_eq!(known.search_from(1_031_000), (995_000, 0));
     }
 }

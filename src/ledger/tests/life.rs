@@ -13,7 +13,7 @@ async fn one_variant_goes_from_ready_to_completed_with_one_record() {
     assert!(bench.claim().await.is_empty(), "claimed once");
     bench.minutes_pass(1);
     bench.accept(job.id, &["c1"]).await;
-    let running = bench.ledger.running(0, 10).await.unwrap();
+    let running = bench.ledger.running((0, 0), 10).await.unwrap();
     assert_eq!(running.len(), 1);
     assert_eq!(running[0].open, ["c1"]);
     bench.minutes_pass(1);
@@ -165,6 +165,7 @@ async fn an_outcome_is_recorded_once_and_only_under_the_claim_it_was_made_under(
     let foreign = RecordOutcome {
         job: job.id,
         boot: "another".to_owned(),
+        attempt: job.attempts,
         outcome: accepted(Some("j"), &["c1"]),
         told: Told::default(),
         now_ms: bench.now(),
@@ -192,4 +193,50 @@ async fn an_outcome_that_the_table_of_transitions_does_not_have_changes_nothing(
     }
     assert_eq!(bench.number("SELECT count(*) FROM history WHERE what = 'attempt'").await, 0);
     bench.accept(job.id, &["c1"]).await;
+}
+
+#[tokio::test]
+async fn an_outcome_that_is_written_again_is_not_taken_for_that_of_the_next_attempt() {
+    let bench = Bench::new().await;
+    bench.send(brief("Run", json!({}))).await;
+    let first = bench.claim_one().await;
+    let lost = || AttemptOutcome::Again(Again::NotConnected);
+    bench.record_attempt((first.id, first.attempts), lost()).await.unwrap();
+    let second = bench.claim_one().await;
+    assert_eq!((second.id, second.attempts), (first.id, 2));
+    let again = bench.record_attempt((first.id, first.attempts), lost()).await;
+    assert!(matches!(again, Err(LedgerError::Conflict(_))), "{again:?}");
+    assert_eq!(bench.job_states().await, ["submitting"], "the second POST is still under way");
+}
+
+#[tokio::test]
+async fn every_running_job_is_found_page_by_page_however_many_were_accepted_at_once() {
+    let bench = Bench::new().await;
+    for number in 1..=5 {
+        bench.send(numbered(number, json!({}))).await;
+    }
+    for job in bench.claim().await {
+        bench.accept(job.id, &[&format!("c{}", job.id)]).await;
+    }
+    let (mut after, mut found) = ((0, 0), Vec::new());
+    loop {
+        let page = bench.ledger.running(after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = (last.accepted_ms, last.job);
+        found.extend(page.iter().map(|job| job.job));
+    }
+    assert_eq!(found, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_settlement_says_whether_there_is_anything_left_to_follow() {
+    let bench = Bench::new().await;
+    bench.send(brief("Run", json!({"variantCount": 2}))).await;
+    let job = bench.claim_one().await;
+    bench.accept(job.id, &["c1", "c2"]).await;
+    for (container, over) in [("c1", false), ("c2", true)] {
+        let ends = vec![bench.end(container, DONE)];
+        let settle = Settle { job: job.id, ends, close: false, now_ms: bench.now() };
+        assert_eq!(bench.write(settle).await.unwrap().over, over, "after {container}");
+    }
 }

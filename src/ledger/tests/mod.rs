@@ -126,6 +126,7 @@ impl Bench {
             submitting_max: 32,
             repeat_after_ms: i64::try_from(REPEAT_AFTER.as_millis()).unwrap(),
             probe_project: None,
+            probing: false,
         }
     }
 
@@ -141,9 +142,20 @@ impl Bench {
     }
 
     async fn record(&self, job: i64, outcome: AttemptOutcome) -> Result<JobState, LedgerError> {
+        let attempt = sqlx::query_scalar("SELECT attempts FROM job WHERE id = $1").bind(job);
+        let attempt: i64 = attempt.fetch_one(&self.ledger.reader().pool).await.unwrap();
+        self.record_attempt((job, attempt), outcome).await
+    }
+
+    async fn record_attempt(
+        &self,
+        (job, attempt): (i64, i64),
+        outcome: AttemptOutcome,
+    ) -> Result<JobState, LedgerError> {
         let write = RecordOutcome {
             job,
             boot: self.ledger.boot().to_owned(),
+            attempt,
             outcome,
             told: Told::default(),
             now_ms: self.now(),

@@ -156,3 +156,13 @@ async fn holds_survive_a_restart_until_they_are_lifted() {
     assert_eq!(bench.write(lift.clone()).await.unwrap(), 1);
     assert_eq!(bench.write(lift).await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn a_second_worker_is_refused_under_another_name_of_the_same_file_too() {
+    let bench = Bench::new().await;
+    let link = bench.folder.path().join("link.db");
+    std::os::unix::fs::symlink(bench.path(), &link).unwrap();
+    let error = open_at(&link, "https://api.layers.com").await.unwrap_err();
+    assert!(matches!(error, LedgerError::Locked { .. }), "{error}");
+    assert!(Reader::open(&link).await.unwrap().has_worker());
+}

@@ -116,3 +116,40 @@ async fn what_each_round_asks_is_answered_by_an_index_however_long_the_backlog()
         assert!(!plan.contains("TEMP B-TREE") && !plan.contains("SCAN job"), "{plan}");
     }
 }
+
+#[tokio::test]
+async fn a_hold_is_tested_by_another_job_each_time() {
+    let bench = Bench::new().await;
+    for number in 1..=3 {
+        bench.send(numbered(number, json!({}))).await;
+    }
+    let mut tested = Vec::new();
+    for _ in 0..4 {
+        bench.minutes_pass(1);
+        let probe = Claim { probing: true, ..bench.claim_of(1) };
+        let claimed = bench.write(probe).await.unwrap().claimed;
+        tested.push(claimed[0].brief_id.clone());
+        bench.record(claimed[0].id, AttemptOutcome::Again(Again::Held)).await.unwrap();
+    }
+    assert_eq!(tested, ["b1", "b2", "b3", "b1"]);
+}
+
+#[tokio::test]
+async fn a_job_that_tests_a_hold_is_due_and_neither_held_otherwise_nor_repeated_too_soon() {
+    let bench = Bench::new().await;
+    bench.send(numbered(1, json!({"batchId": "held"}))).await;
+    bench.send(numbered(2, json!({"projectId": "q"}))).await;
+    bench.send(numbered(3, json!({}))).await;
+    let probe = |project: &str| Claim {
+        probing: true,
+        probe_project: Some(project.to_owned()),
+        held_batches: vec!["held".to_owned()],
+        ..bench.claim_of(1)
+    };
+    let claimed = bench.write(probe("p")).await.unwrap().claimed;
+    assert_eq!(ids(&claimed), ["b3"]);
+    bench.lose_answer(claimed[0].id).await;
+    assert!(bench.write(probe("p")).await.unwrap().claimed.is_empty());
+    bench.minutes_pass(1);
+    assert_eq!(ids(&bench.write(probe("p")).await.unwrap().claimed), ["b3"]);
+}

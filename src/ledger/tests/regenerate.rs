@@ -38,7 +38,7 @@ async fn a_regenerated_container_is_published_as_the_new_run() {
     bench.inspected_all().await;
     let job = bench.claim_one().await;
     bench.accept(job.id, &["c1"]).await;
-    let running = bench.ledger.running(0, 10).await.unwrap();
+    let running = bench.ledger.running((0, 0), 10).await.unwrap();
     assert_eq!(
         (running[0].seen_before.as_deref(), running[0].open.as_slice()),
         (Some("old"), &["c1".to_owned()][..])
@@ -67,7 +67,7 @@ async fn what_is_found_running_is_followed_free() {
     assert!(bench.inspected(inspection.id, Found::Running).await);
     assert_eq!(bench.brief_state().await, ("running".to_owned(), 2));
     assert!(bench.claim().await.is_empty());
-    let running = bench.ledger.running(0, 10).await.unwrap();
+    let running = bench.ledger.running((0, 0), 10).await.unwrap();
     assert_eq!((running.len(), running[0].seen_before.clone()), (1, None));
     bench.settle(inspection.id, &[("c1", DONE)], true).await;
     assert_eq!(bench.brief_state().await, ("completed".to_owned(), 2));

@@ -149,7 +149,7 @@ impl Storm {
                 _ => None,
             };
         }
-        for job in self.bench.ledger.running(0, 100).await.unwrap() {
+        for job in self.bench.ledger.running((0, 0), 100).await.unwrap() {
             let ends: Vec<_> = job
                 .open
                 .iter()

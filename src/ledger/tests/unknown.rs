@@ -57,7 +57,7 @@ async fn a_found_container_ends_the_uncertainty() {
     let job = bench.claim_one().await;
     let state = bench.record(job.id, accepted(None, &["c1"])).await.unwrap();
     assert_eq!(state, JobState::Running);
-    let running = bench.ledger.running(0, 10).await.unwrap();
+    let running = bench.ledger.running((0, 0), 10).await.unwrap();
     assert_eq!(
         (running[0].api_job_id.as_deref(), running[0].open.as_slice()),
         (None, &["c1".to_owned()][..])
@@ -116,6 +116,7 @@ async fn a_claim_of_a_dead_process_is_worth_nothing() {
     let late = RecordOutcome {
         job: job.id,
         boot: dead,
+        attempt: job.attempts,
         outcome: accepted(Some("j"), &["c1"]),
         told: Told::default(),
         now_ms: bench.now(),
@@ -156,4 +157,31 @@ async fn an_outcome_in_between_ends_the_count_of_crashes() {
         bench.lose_answer(job.id).await;
     }
     assert_eq!(bench.job_states().await, ["submitting"]);
+}
+
+#[tokio::test]
+async fn what_was_not_found_before_the_last_unknown_attempt_proves_nothing_about_that_one() {
+    let bench = Bench::new().await;
+    bench.send(brief("Run", json!({}))).await;
+    let mut job = bench.claim_one().await;
+    bench.lose_answer(job.id).await;
+    for crash in [false, true] {
+        bench.minutes_pass(2);
+        job = bench.claim_one().await;
+        bench.record(job.id, AttemptOutcome::Again(Again::NotFound)).await.unwrap();
+        bench.minutes_pass(10);
+        job = bench.claim_one().await;
+        assert!(job.absent_at.is_some());
+        if crash {
+            break;
+        }
+        bench.lose_answer(job.id).await;
+        bench.minutes_pass(2);
+        job = bench.claim_one().await;
+        assert_eq!(job.absent_at, None, "it was looked for before the POST whose answer was lost");
+        bench.record(job.id, AttemptOutcome::Again(Again::ToldToWait)).await.unwrap();
+    }
+    let bench = bench.crash().await;
+    bench.minutes_pass(2);
+    assert_eq!(bench.claim_one().await.absent_at, None, "nor about one that was cut off");
 }

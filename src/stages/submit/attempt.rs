@@ -86,13 +86,24 @@ impl Submit {
                 if over_own_budget(job, refusal) {
                     return self.refused(job, refusal, told).await;
                 }
-                self.hold(job, scope, reason, refusal).await;
-                (Again::Held, Duration::ZERO)
+                if self.is_replay(job, refusal).await {
+                    // The answer of then, kept by the API under this key. It says nothing about now, so it holds nobody.
+                    (Again::Held, self.settings.probe_interval)
+                } else {
+                    self.hold(job, scope, reason, refusal).await;
+                    (Again::Held, Duration::ZERO)
+                }
             }
             Verdict::Refused => return self.refused(job, refusal, told).await,
             Verdict::SeenBefore => return self.looked_up(job, true, refusal).await,
         };
         Conclusion { outcome: AttemptOutcome::Again(again), told, retry }
+    }
+
+    /// A refusal with a request id that this brief was answered under before is a replay.
+    async fn is_replay(&self, job: &Claimed, refusal: Option<&Refusal>) -> bool {
+        let Some(id) = refusal.and_then(|refusal| refusal.request_id.as_deref()) else { return false };
+        self.desk.ledger.was_answered(job.brief, id).await.unwrap_or(false)
     }
 
     /// A refusal is believed only while no earlier attempt is of unknown outcome; else our container is looked up.
@@ -139,6 +150,7 @@ impl Submit {
         let write = Arc::new(RecordOutcome {
             job: job.id,
             boot: self.desk.ledger.boot().to_owned(),
+            attempt: job.attempts,
             outcome: conclusion.outcome,
             told: conclusion.told,
             now_ms,
@@ -146,10 +158,13 @@ impl Submit {
         });
         match self.desk.write_until_done("submit", Arc::clone(&write)).await {
             Ok(state) => self.count(job, state, &write),
-            Err(error) => tracing::error!(
-                stage = "submit", job.id = job.id, brief.id = job.brief_id, %error,
-                "the outcome of a POST could not be recorded; it counts as unknown and is asked about again"
-            ),
+            Err(error) => {
+                tracing::error!(
+                    stage = "submit", job.id = job.id, brief.id = job.brief_id, %error,
+                    "the outcome of a POST could not be recorded; it counts as unknown and is asked about again"
+                );
+                self.record_unknown(job, now_ms).await;
+            }
         }
         if matches!(write.outcome, AttemptOutcome::Accepted(_)) {
             for hold in holds.iter().filter(|hold| hold.by_api && concerns(hold, job)) {
@@ -157,6 +172,22 @@ impl Submit {
                     tracing::error!(stage = "submit", %error, "a hold could not be lifted");
                 }
             }
+        }
+    }
+
+    /// An outcome that the ledger does not take must not leave the job claimed until a restart.
+    async fn record_unknown(&self, job: &Claimed, now_ms: i64) {
+        let write = RecordOutcome {
+            job: job.id,
+            boot: self.desk.ledger.boot().to_owned(),
+            attempt: job.attempts,
+            outcome: AttemptOutcome::Again(Again::Unanswered),
+            told: Told::default(),
+            now_ms,
+            retry_ms: after(now_ms, self.settings.retry_max.max(self.settings.repeat_after)),
+        };
+        if let Err(error) = self.desk.write_until_done("submit", write).await {
+            tracing::warn!(stage = "submit", job.id = job.id, %error, "it is asked about after a restart");
         }
     }
 

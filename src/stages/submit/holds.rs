@@ -1,6 +1,7 @@
 //! Holds, seen from the submit stage: what they leave to be claimed, how they are tested, how they are set and lifted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Submit;
 use crate::job::Refusal;
@@ -9,6 +10,8 @@ use crate::layers::Priority;
 use crate::ledger::{Claim, Claimed, Hold, HoldScope, LedgerError, LiftHold, SetHold};
 use crate::stages::back_off::after;
 
+/// How long the test of one hold may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(5);
 /// `KILL_SWITCH` is probed this much slower than other holds.
 const KILL_SWITCH_SLOWER: u32 = 5;
 
@@ -27,12 +30,16 @@ impl Submit {
             submitting_max: u32::try_from(self.settings.concurrency).unwrap_or(u32::MAX),
             repeat_after_ms: after(0, self.settings.repeat_after),
             probe_project: None,
+            probing: false,
         };
         let holds = Arc::new(self.desk.ledger.reader().holds().await?);
         let mut found = Vec::with_capacity(holds.len());
-        for hold in holds.iter() {
-            let due = hold.probe_ms.is_some_and(|probe_ms| probe_ms <= now_ms);
-            found.push(if due { self.probe(hold, &mut claim).await? } else { Found::Still });
+        for (hold, due) in holds.iter().zip(due_for_a_test(&holds, now_ms)) {
+            found.push(match (due, hold.probe_ms) {
+                (true, _) => self.probe(hold, &mut claim).await?,
+                (false, Some(_)) => Found::NotYet,
+                (false, None) => Found::Still,
+            });
         }
         bound_by_holds(&mut claim, holds.iter().zip(found));
         Ok((claim, holds))
@@ -52,7 +59,7 @@ impl Submit {
         let next = SetHold(Hold { probe_ms: Some(self.next_probe(&hold.reason)), ..hold.clone() });
         match found {
             Found::Gone => self.lift(hold).await?,
-            Found::Still | Found::AskWithAJob => {
+            Found::Still | Found::NotYet | Found::AskWithAJob => {
                 self.desk.ledger.write(next).await?;
             }
         }
@@ -60,9 +67,7 @@ impl Submit {
     }
 
     async fn probe_account(&self, hold: &Hold) -> Found {
-        let permit = self.limits.acquire_read(Priority::Ended).await;
-        let answer = self.api.whoami().await;
-        permit.answered();
+        let Some(answer) = self.ask(self.api.whoami()).await else { return Found::Still };
         match answer {
             Ok(me) if me.kill_switch == Some(true) || me.access_revoked == Some(true) => Found::Still,
             Ok(me) if hold.reason == "FORBIDDEN_SCOPE" => match me.scopes {
@@ -79,9 +84,7 @@ impl Submit {
     }
 
     async fn probe_credits(&self, hold: &Hold) -> Found {
-        let permit = self.limits.acquire_read(Priority::Ended).await;
-        let answer = self.api.credits().await;
-        permit.answered();
+        let Some(answer) = self.ask(self.api.credits()).await else { return Found::Still };
         match answer {
             Ok(credits) => match (credits.available, hold.required) {
                 (Some(available), Some(required)) if available >= required => Found::Gone,
@@ -91,6 +94,18 @@ impl Submit {
             Err(trouble) if trouble.is_not_found() => Found::AskWithAJob,
             Err(_) => Found::Still,
         }
+    }
+
+    /// One read, given up after a while: everything else of the stage waits for it. `None`: no answer in time.
+    async fn ask<T>(&self, read: impl Future<Output = T> + Send) -> Option<T> {
+        let asked = async {
+            let permit = self.limits.acquire_read(Priority::Ended).await;
+            let answer = read.await;
+            permit.answered();
+            answer
+        };
+        let in_time = tokio::time::timeout(PROBE_LIMIT, asked);
+        self.desk.stopping.run_until_cancelled(in_time).await?.ok()
     }
 
     pub(super) async fn lift(&self, hold: &Hold) -> Result<(), LedgerError> {
@@ -162,36 +177,57 @@ impl Submit {
     }
 }
 
+/// Which holds are to be tested now. Those on the account together: tested in turns, each of two that only a job can
+/// test would find the other one in its way.
+fn due_for_a_test(holds: &[Hold], now_ms: i64) -> Vec<bool> {
+    let due = |hold: &Hold| hold.probe_ms.is_some_and(|probe_ms| probe_ms <= now_ms);
+    let of_account = |hold: &Hold| hold.scope == HoldScope::Account && hold.probe_ms.is_some();
+    let account_due = holds.iter().any(|hold| of_account(hold) && due(hold));
+    holds.iter().map(|hold| due(hold) || (account_due && of_account(hold))).collect()
+}
+
 /// What a probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     /// The hold is over.
     Gone,
-    /// It is in force.
+    /// It is in force: the API says so, or an operator wants it.
     Still,
+    /// It is not its time to be tested.
+    NotYet,
     /// Only a job can tell.
     AskWithAJob,
 }
 
 /// Narrows a claim to what its holds leave. One job may test a hold, but only where no other hold stands in its way: what
-/// an operator holds is not tested.
+/// an operator holds is not tested. Where a job tests the account, it may be one of a project that the API held: should
+/// all work be in such projects, nothing else would ever be tried.
 fn bound_by_holds<'a>(claim: &mut Claim, holds: impl Iterator<Item = (&'a Hold, Found)>) {
     let mut tested = Vec::new();
+    let mut waiting = Vec::new();
     for (hold, found) in holds {
         match (&hold.scope, found) {
             (_, Found::Gone) => {}
-            (HoldScope::Account, Found::Still) => claim.limit = 0,
-            (HoldScope::Account, Found::AskWithAJob) => claim.limit = claim.limit.min(1),
+            (HoldScope::Account, Found::Still | Found::NotYet) => claim.limit = 0,
+            (HoldScope::Account, Found::AskWithAJob) => claim.probing = true,
             (HoldScope::Project(id), Found::Still) => claim.held_projects.push(id.clone()),
+            (HoldScope::Project(id), Found::NotYet) => waiting.push(id.clone()),
             (HoldScope::Project(id), Found::AskWithAJob) => tested.push(id.clone()),
-            (HoldScope::Batch(id), Found::Still | Found::AskWithAJob) => claim.held_batches.push(id.clone()),
+            (HoldScope::Batch(id), Found::Still | Found::NotYet | Found::AskWithAJob) => {
+                claim.held_batches.push(id.clone());
+            }
         }
     }
-    claim.probe_project = tested.iter().find(|id| !claim.held_projects.contains(id)).cloned();
-    if claim.probe_project.is_some() {
+    if !claim.probing {
+        let free = |id: &&String| !claim.held_projects.contains(id) && !waiting.contains(id);
+        claim.probe_project = tested.iter().find(free).cloned();
+        claim.probing = claim.probe_project.is_some();
+        claim.held_projects.append(&mut tested);
+        claim.held_projects.append(&mut waiting);
+    }
+    if claim.probing {
         claim.limit = claim.limit.min(1);
     }
-    claim.held_projects.append(&mut tested);
 }
 
 #[cfg(test)]
@@ -223,9 +259,23 @@ mod tests {
             submitting_max: 32,
             repeat_after_ms: 0,
             probe_project: None,
+            probing: false,
         };
         bound_by_holds(&mut claim, holds.iter().map(|(hold, found)| (hold, *found)));
         claim
+    }
+
+    #[test]
+    fn holds_on_the_account_are_tested_together_and_never_those_of_an_operator() {
+        let of = |scope, by_api, probe_ms| Hold { probe_ms, ..hold(scope, by_api) };
+        let holds = [
+            of(HoldScope::Account, true, Some(1_000)),
+            of(HoldScope::Account, true, Some(9_000)),
+            of(HoldScope::Account, false, None),
+            of(HoldScope::Project("p".to_owned()), true, Some(9_000)),
+        ];
+        assert_eq!(due_for_a_test(&holds, 999), [false; 4]);
+        assert_eq!(due_for_a_test(&holds, 1_000), [true, true, false, false]);
     }
 
     #[test]
@@ -237,6 +287,18 @@ mod tests {
             (hold(HoldScope::Account, true), Found::AskWithAJob),
         ];
         assert_eq!(bound(&two).limit, 0);
+    }
+
+    #[test]
+    fn the_job_that_tests_the_account_may_be_one_of_a_project_that_the_api_held_but_no_operator() {
+        let account = (hold(HoldScope::Account, true), Found::AskWithAJob);
+        let project = |by_api| hold(HoldScope::Project("p".to_owned()), by_api);
+        let claim = bound(&[account.clone(), (project(true), Found::NotYet)]);
+        assert_eq!((claim.limit, claim.probing, claim.held_projects.is_empty()), (1, true, true));
+        let claim = bound(&[account.clone(), (project(true), Found::NotYet), (project(false), Found::Still)]);
+        assert_eq!(claim.held_projects, ["p"]);
+        let claim = bound(&[(project(true), Found::NotYet)]);
+        assert_eq!((claim.limit, claim.probing, claim.held_projects), (32, false, vec!["p".to_owned()]));
     }
 
     #[test]
