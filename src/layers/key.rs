@@ -213,8 +213,8 @@ mod tests {
     #[test]
     fn a_key_in_json_escapes_is_blanked() {
         let key = key("lp_test_0123456789", Auth::XApiKey);
-        let escaped: String =
-            "lp_test_0123456789".chars().map(|char| format!("\\u{:04X}", u32::from(char))).collect();
+        let escape = |text: String, char: char| format!("{text}\\u{:04X}", u32::from(char));
+        let escaped = "lp_test_0123456789".chars().fold(String::new(), escape);
         let text =
             format!(r#"{{"ö":"a{escaped}z","b":"lp\u005ftest\u005F0123456789\n","lp_test_012345678":1}}"#);
         let clean = r#"{"ö":"a[redacted]z","b":"[redacted]\n","lp_test_012345678":1}"#;

@@ -429,7 +429,7 @@ mod tests {
 
         set aside, not sent:
           line 6: UNREADABLE: the message is not JSON: EOF while parsing a string at
-          line 1 column 196
+          column 196
 
         1 brief waits for a person's decision: briefd list --state parked
         1 brief is already open for the queue; briefd run finishes them
