@@ -1,21 +1,22 @@
-//! Asks the API who we are: tier, organization, prices. Beside the stages, until it is answered; nothing waits for it.
+//! Asks the API who we are: tier, organization, prices. Beside the stages, until it is answered. Starts wait for the first
+//! answer, whatever it is, and for nothing else: what is bought under another organization is guarded by no key.
 
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::config::layers::{LimitOverrides, Tier};
 use crate::job::Trouble;
 use crate::layers::{self, Limits, Numbers, Priority};
-use crate::ledger::{BindOrganization, Hold, HoldScope, LiftHold, SetHold};
-use crate::stages::{Desk, Prices};
+use crate::ledger::{Hold, HoldScope, LiftHold, SetHold};
+use crate::stages::{Desk, Prices, belongs};
 
 /// How often an API that does not answer is asked again.
 const AGAIN: Duration = Duration::from_mins(1);
 /// How often credits are looked at.
 const CREDITS_EVERY: Duration = Duration::from_mins(5);
 
-/// The hold's reason when the key belongs to another organization than the ledger.
-const OTHER_ORGANIZATION: &str = "OTHER_ORGANIZATION";
 /// The hold's reason when the API does not know the key.
 const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 
@@ -29,6 +30,7 @@ pub(super) fn spawn(worker: &Worker) {
         probe_ms: i64::try_from(settings.submit.probe_interval.as_millis()).unwrap_or(i64::MAX),
         ask_tier: settings.layers.tier == Tier::Auto,
         overrides: settings.layers.limits,
+        asked: worker.asked.clone(),
     };
     tokio::spawn(async move {
         let stopping = account.desk.stopping.clone();
@@ -45,12 +47,18 @@ struct Account {
     probe_ms: i64,
     ask_tier: bool,
     overrides: LimitOverrides,
+    /// Canceled once the API was asked who we are.
+    asked: CancellationToken,
 }
 
 impl Account {
     async fn run(self) {
-        while !self.who_are_we().await {
+        let starts_may_begin = self.asked.clone().drop_guard();
+        let mut answered = self.who_are_we().await;
+        drop(starts_may_begin);
+        while !answered {
             self.desk.clock.sleep(AGAIN).await;
+            answered = self.who_are_we().await;
         }
         while self.credits().await {
             // Only while there is something to spend them on: an idle worker asks nothing.
@@ -84,7 +92,7 @@ impl Account {
             self.limits.set_numbers(Some(numbers.overridden(self.overrides)));
         }
         if let Some(organization) = me.organization_id {
-            self.bind(organization).await;
+            belongs(&self.desk, organization).await;
         }
         true
     }
@@ -119,36 +127,6 @@ impl Account {
             ),
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "a hold could not be stored"),
-        }
-    }
-
-    /// A ledger belongs to one organization: under another one nothing is started.
-    async fn bind(&self, organization: String) {
-        match self.desk.ledger.write(BindOrganization(organization.clone())).await {
-            // A hold for another organization is over once the key is that of the ledger's.
-            Ok(bound) if bound == organization => self.lift(OTHER_ORGANIZATION).await,
-            Ok(bound) => {
-                let hold = Hold {
-                    scope: HoldScope::Account,
-                    reason: OTHER_ORGANIZATION.to_owned(),
-                    detail: format!(
-                        "the ledger belongs to organization {bound}, the API key to {organization}"
-                    ),
-                    required: None,
-                    by_api: false,
-                    since_ms: self.desk.clock.now_ms(),
-                    probe_ms: None,
-                };
-                tracing::error!(
-                    reason = hold.reason,
-                    detail = hold.detail,
-                    "starts are held: use the key of that organization, or another ledger"
-                );
-                if let Err(error) = self.desk.ledger.write(SetHold(hold)).await {
-                    tracing::error!(%error, "a hold could not be stored");
-                }
-            }
-            Err(error) => tracing::error!(%error, "the organization could not be stored"),
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Worker {
     /// What containers cost.
     pub prices: Prices,
     settings: Arc<Settings>,
+    /// Canceled once the API was asked who we are: no job is started before.
+    asked: CancellationToken,
 }
 
 /// The stages at work.
@@ -117,7 +119,8 @@ impl Worker {
             aliases: Arc::new(aliases),
         };
         let prices = Prices::new(&settings.layers.prices);
-        let worker = Self { desk, api, limits, prices, settings: Arc::new(settings) };
+        let asked = CancellationToken::new();
+        let worker = Self { desk, api, limits, prices, settings: Arc::new(settings), asked };
         worker.remember_starts().await?;
         Ok(worker)
     }
@@ -157,6 +160,7 @@ impl Worker {
             limits: self.limits.clone(),
             settings: Arc::new(self.settings.submit.clone()),
             prices: self.prices.clone(),
+            may_start: self.asked.clone(),
         };
         let track = Track {
             desk: self.desk.clone(),

@@ -17,6 +17,7 @@ mod back_off;
 mod desk;
 pub mod intake;
 mod look_up;
+mod organization;
 mod prices;
 pub mod publish;
 mod regenerate;
@@ -24,4 +25,5 @@ pub mod submit;
 pub mod track;
 
 pub use desk::Desk;
+pub use organization::belongs;
 pub use prices::Prices;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::desk::LOOK_AGAIN;
 use super::regenerate::inspect;
@@ -38,6 +39,8 @@ pub struct Submit {
     pub settings: Arc<config::Submit>,
     /// What containers cost.
     pub prices: Prices,
+    /// Nothing is started before this is canceled.
+    pub may_start: CancellationToken,
 }
 
 /// What the stage has under way.
@@ -76,6 +79,14 @@ impl Submit {
     /// Runs until it is told to stop and every POST that is under way has its outcome recorded.
     pub async fn run(self) {
         let mut under_way = UnderWay::default();
+        while !self.may_start.is_cancelled() && !self.desk.stopping.is_cancelled() {
+            self.desk.step("submit");
+            tokio::select! {
+                () = self.may_start.cancelled() => {}
+                () = self.desk.stopping.cancelled() => {}
+                () = self.desk.clock.sleep(LOOK_AGAIN) => {}
+            }
+        }
         loop {
             self.desk.step("submit");
             under_way.take_ended();

@@ -53,3 +53,30 @@ async fn a_large_rerun_that_waits_for_reads_keeps_neither_a_new_brief_nor_an_ord
     assert!(worker.process.wait_exit(Duration::from_secs(10)).await.success());
     assert!(!worker.process.stderr().contains("cut off"), "{}", worker.process.stderr());
 }
+
+#[tokio::test]
+async fn nothing_is_bought_under_another_organization_however_late_the_api_says_who_we_are() {
+    let (broker, dir) = (TestBroker::connect().await, TempDir::new().unwrap());
+    let sandbox =
+        SandboxProcess::spawn(&["--speed", "200", "--tier", "unlimited", "--slow-seconds", "300"]).await;
+    let of = |organization| variables(&broker, &sandbox, &[("BRIEFD__LAYERS__ORGANIZATION", organization)]);
+    let mut worker = Worker::spawn(dir.path(), &of("ours"));
+    worker.wait_ready().await;
+    broker.publish(&brief("first", 1)).await;
+    assert_eq!(broker.take_records(1, PROMPTLY).await.len(), 1);
+    worker.process.sigterm();
+    assert!(worker.process.wait_exit(PROMPTLY).await.success());
+
+    sandbox.change("faults", &json!({"read-slow": 1.0})).await;
+    broker.publish(&brief("second", 1)).await;
+    let mut worker = Worker::spawn(dir.path(), &of("theirs"));
+    worker.wait_ready().await;
+    worker.wait_series("briefd_holds{reason=\"OTHER_ORGANIZATION\",scope=\"account\"}", 1.0).await;
+    assert_eq!(sandbox.account().await["jobsMade"], 1);
+    worker.process.sigterm();
+    assert!(worker.process.wait_exit(PROMPTLY).await.success());
+
+    let mut worker = Worker::spawn(dir.path(), &of("ours"));
+    worker.wait_ready().await;
+    assert_eq!(broker.take_records(1, PROMPTLY).await.len(), 1, "with the right key it goes on by itself");
+}

@@ -9,6 +9,7 @@ use crate::job::answer::{self, HoldReason};
 use crate::layers::Priority;
 use crate::ledger::{Claim, Claimed, Hold, HoldScope, LedgerError, LiftHold, SetHold};
 use crate::stages::back_off::after;
+use crate::stages::belongs;
 
 /// How long the test of one hold may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
@@ -47,10 +48,7 @@ impl Submit {
 
     /// Tests a hold that the API set, and lifts it if it is over.
     async fn probe(&self, hold: &Hold, claim: &mut Claim) -> Result<Found, LedgerError> {
-        if let Err(error) = self.api.reload_key() {
-            tracing::warn!(stage = "submit", %error, "the API key cannot be read again");
-        }
-        claim.key_fingerprint = self.api.key_fingerprint();
+        self.reload_key(claim).await;
         let found = match &hold.scope {
             HoldScope::Account => self.probe_account(hold).await,
             HoldScope::Project(_) => self.probe_credits(hold).await,
@@ -64,6 +62,25 @@ impl Submit {
             }
         }
         Ok(found)
+    }
+
+    /// A new key may be that of another organization, under which nothing is started.
+    async fn reload_key(&self, claim: &mut Claim) {
+        match self.api.reload_key() {
+            Ok(false) => {}
+            Ok(true) => {
+                let me = self.ask(self.api.whoami()).await.and_then(Result::ok);
+                if let Some(organization) = me.and_then(|me| me.organization_id)
+                    && !belongs(&self.desk, organization).await
+                {
+                    claim.limit = 0;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(stage = "submit", %error, "the API key cannot be read again");
+            }
+        }
+        claim.key_fingerprint = self.api.key_fingerprint();
     }
 
     async fn probe_account(&self, hold: &Hold) -> Found {

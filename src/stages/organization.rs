@@ -1,0 +1,56 @@
+//! A ledger belongs to one organization: what was bought under it is guarded by its keys and ids, which another one does
+//! not know.
+
+use super::Desk;
+use crate::ledger::{BindOrganization, Hold, HoldScope, LiftHold, SetHold};
+
+/// The hold's reason when the key belongs to another organization than the ledger.
+const OTHER_ORGANIZATION: &str = "OTHER_ORGANIZATION";
+
+/// Whether the ledger belongs to `organization`; it does from now on if it belonged to none. Under another one starts
+/// are held, until the key is that of the ledger's again.
+pub async fn belongs(desk: &Desk, organization: String) -> bool {
+    match desk.ledger.write(BindOrganization(organization.clone())).await {
+        Ok(bound) if bound == organization => {
+            lift(desk).await;
+            true
+        }
+        Ok(bound) => {
+            hold(desk, &bound, &organization).await;
+            false
+        }
+        Err(error) => {
+            tracing::error!(%error, "the organization could not be stored");
+            true
+        }
+    }
+}
+
+async fn hold(desk: &Desk, bound: &str, organization: &str) {
+    let hold = Hold {
+        scope: HoldScope::Account,
+        reason: OTHER_ORGANIZATION.to_owned(),
+        detail: format!("the ledger belongs to organization {bound}, the API key to {organization}"),
+        required: None,
+        by_api: false,
+        since_ms: desk.clock.now_ms(),
+        probe_ms: None,
+    };
+    tracing::error!(
+        reason = hold.reason,
+        detail = hold.detail,
+        "starts are held: use the key of that organization, or another ledger"
+    );
+    if let Err(error) = desk.ledger.write(SetHold(hold)).await {
+        tracing::error!(%error, "a hold could not be stored");
+    }
+}
+
+async fn lift(desk: &Desk) {
+    let lift = LiftHold { scope: HoldScope::Account, reason: Some(OTHER_ORGANIZATION.to_owned()) };
+    match desk.ledger.write(lift).await {
+        Ok(0) => {}
+        Ok(_) => tracing::info!(reason = OTHER_ORGANIZATION, "the hold is over; starts go on"),
+        Err(error) => tracing::error!(%error, "a hold could not be lifted"),
+    }
+}
