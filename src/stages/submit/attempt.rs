@@ -194,16 +194,17 @@ impl Submit {
     fn count(&self, job: &Claimed, state: JobState, write: &RecordOutcome) {
         let detail = &write.told.detail;
         let outcome = match &write.outcome {
-            AttemptOutcome::Accepted(_) => "accepted",
-            AttemptOutcome::Again(Again::Held) => "held",
-            AttemptOutcome::Again(Again::ToldToWait) => "rate_limited",
-            AttemptOutcome::Again(
-                Again::Unclaimed | Again::NotConnected | Again::Unanswered | Again::NotFound,
-            )
-            | AttemptOutcome::Parked(..) => "unknown",
-            AttemptOutcome::Rejected(..) => "refused",
+            AttemptOutcome::Accepted(_) => Some("accepted"),
+            AttemptOutcome::Again(Again::Held) => Some("held"),
+            AttemptOutcome::Again(Again::ToldToWait) => Some("rate_limited"),
+            AttemptOutcome::Again(Again::Unanswered) | AttemptOutcome::Parked(..) => Some("unknown"),
+            AttemptOutcome::Rejected(..) => Some("refused"),
+            // Nothing has left, or nothing is known better than before.
+            AttemptOutcome::Again(Again::Unclaimed | Again::NotConnected | Again::NotFound) => None,
         };
-        self.desk.metrics.submissions_total.with_label_values(&[outcome]).inc();
+        if let Some(outcome) = outcome {
+            self.desk.metrics.submissions_total.with_label_values(&[outcome]).inc();
+        }
         let wake = self.desk.ledger.wake();
         match state {
             JobState::Running => {
@@ -245,7 +246,7 @@ impl Submit {
                 batch.id = job.batch_id,
                 attempt = job.attempts,
                 detail,
-                "an answer was lost; the same POST is repeated under the same key"
+                "no readable answer; the same POST is repeated under the same key"
             ),
             JobState::Ready => tracing::debug!(
                 stage = "submit",
