@@ -7,13 +7,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::config::layers::{LimitOverrides, Tier};
+use crate::job::Trouble;
 use crate::layers::{self, Limits, Numbers, Priority};
-use crate::stages::{Desk, Prices, belongs};
+use crate::ledger::{Hold, HoldScope, SetHold};
+use crate::stages::{Desk, Prices, belongs, lift_account};
 
 /// How often an API that does not answer is asked again.
 const AGAIN: Duration = Duration::from_mins(1);
 /// How often credits are looked at.
 const CREDITS_EVERY: Duration = Duration::from_mins(5);
+
+/// The hold's reason when the API does not know the key.
+const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 
 pub(super) fn spawn(worker: &Worker) {
     let settings = worker.settings();
@@ -22,6 +27,7 @@ pub(super) fn spawn(worker: &Worker) {
         api: worker.api.clone(),
         limits: worker.limits.clone(),
         prices: worker.prices.clone(),
+        probe_ms: i64::try_from(settings.submit.probe_interval.as_millis()).unwrap_or(i64::MAX),
         ask_tier: settings.layers.tier == Tier::Auto,
         overrides: settings.layers.limits,
         asked: worker.asked.clone(),
@@ -37,6 +43,8 @@ struct Account {
     api: layers::Client,
     limits: Limits,
     prices: Prices,
+    /// How long until the hold of a refused key is tested.
+    probe_ms: i64,
     ask_tier: bool,
     overrides: LimitOverrides,
     /// Canceled once the API was asked who we are.
@@ -69,8 +77,14 @@ impl Account {
         let answer = self.api.whoami().await;
         permit.answered();
         let me = match answer {
-            Ok(me) => me,
-            Err(trouble) => return trouble.is_not_found(),
+            Ok(me) => {
+                lift_account(&self.desk, UNAUTHENTICATED).await;
+                me
+            }
+            Err(trouble) => {
+                self.key_refused(&trouble).await;
+                return trouble.is_not_found();
+            }
         };
         if self.ask_tier
             && let Some(numbers) = me.tier.as_deref().and_then(Numbers::with_tier_word)
@@ -81,6 +95,39 @@ impl Account {
             belongs(&self.desk, organization).await;
         }
         true
+    }
+
+    /// A key that is refused is told at the start, not with the first brief. The submit stage tests the hold.
+    async fn key_refused(&self, trouble: &Trouble) {
+        let Trouble::Refusal(refusal) = trouble else { return };
+        if refusal.status != 401 {
+            return;
+        }
+        // One that is known keeps the time of its test.
+        let known = self.desk.ledger.reader().holds().await.unwrap_or_default();
+        if known.iter().any(|hold| hold.scope == HoldScope::Account && hold.reason == UNAUTHENTICATED) {
+            return;
+        }
+        let now_ms = self.desk.clock.now_ms();
+        let hold = Hold {
+            scope: HoldScope::Account,
+            reason: UNAUTHENTICATED.to_owned(),
+            detail: refusal.message.clone(),
+            required: None,
+            by_api: true,
+            since_ms: now_ms,
+            probe_ms: Some(now_ms + self.probe_ms),
+        };
+        match self.desk.ledger.write(SetHold(hold)).await {
+            Ok(true) => tracing::warn!(
+                scope = "account",
+                reason = UNAUTHENTICATED,
+                detail = refusal.message,
+                "starts are held; nothing fails, and it goes on by itself once this is mended"
+            ),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "a hold could not be stored"),
+        }
     }
 
     /// `true`: ask again later.

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Worker;
 use crate::job::{BriefState, JobState};
+use crate::layers;
 use crate::ledger::{Hold, HoldScope, LedgerError, Tally};
 use crate::stages::Desk;
 use crate::telemetry::{HOLD_REASONS, HOLD_SCOPES, Metrics, Notice, NoticeKind};
@@ -13,30 +16,35 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Rows are counted again this often as long as there are few; at start always.
 const MINUTE_MS: i64 = 60_000;
 
-pub(super) fn spawn(worker: &Worker) {
+/// Ends with `drain`, and lets go of the ledger then.
+pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
     let gauges = Gauges {
         desk: worker.desk.clone(),
+        api: worker.api.clone(),
         path: worker.settings().ledger.path.clone(),
         overdue_ms: i64::try_from(worker.settings().track.overdue_after.as_millis()).unwrap_or(i64::MAX),
     };
-    tokio::spawn(async move {
-        gauges.balance().await;
-        loop {
-            if let Err(error) = gauges.update().await {
-                tracing::debug!(%error, "gauges could not be brought up to date");
-            }
-            gauges.desk.clock.sleep(EVERY).await;
-        }
-    });
+    tokio::spawn(async move { drain.run_until_cancelled(gauges.run()).await });
 }
 
 struct Gauges {
     desk: Desk,
+    api: layers::Client,
     path: PathBuf,
     overdue_ms: i64,
 }
 
 impl Gauges {
+    async fn run(&self) {
+        self.balance().await;
+        loop {
+            if let Err(error) = self.update().await {
+                tracing::debug!(%error, "gauges could not be brought up to date");
+            }
+            self.desk.clock.sleep(EVERY).await;
+        }
+    }
+
     /// Counts the rows again and compares them with the running totals (P8).
     async fn balance(&self) {
         match self.desk.ledger.reader().imbalance().await {
@@ -110,6 +118,7 @@ impl Gauges {
         metrics.outbox_parked.set(sum("outbox", "parked", None));
     }
 
+    /// Gauges of the holds, and what `/readyz` tells.
     fn holds(&self, holds: &[Hold]) {
         for scope in HOLD_SCOPES {
             for reason in HOLD_REASONS {
@@ -128,6 +137,10 @@ impl Gauges {
             };
             let text = format!("{whose}: {} since {}: {}", hold.reason, iso(hold.since_ms), hold.detail);
             notices.push(Notice { kind: NoticeKind::Hold, text });
+        }
+        if self.api.is_unreachable() {
+            let text = "the Layers API cannot be reached".to_owned();
+            notices.push(Notice { kind: NoticeKind::Warning, text });
         }
         self.desk.health.set_notices(notices);
     }

@@ -8,6 +8,8 @@
 
 mod simulated;
 mod stuck;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -201,7 +203,7 @@ impl Watched {
     ) -> Option<JsonlSink> {
         tokio::select! {
             Ended { sink, .. } = stages.stop(&self.desk, grace) => sink,
-            name = signals.next() => {
+            name = signals.second() => {
                 tracing::warn!(signal = name, "stopped at once; the same command goes on from the ledger");
                 None
             }

@@ -177,7 +177,7 @@ impl Worker {
             drain: drain.clone(),
         };
         account::spawn(self);
-        gauges::spawn(self);
+        gauges::spawn(self, drain.clone());
         requests::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),

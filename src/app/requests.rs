@@ -115,7 +115,8 @@ pub(super) fn spawn(worker: &Worker) {
                 Ok(_) => desk.ledger.wake().submit().notify_one(),
                 Err(error) => tracing::warn!(%error, "a request could not be carried out; it is tried again"),
             }
-            desk.clock.sleep(EVERY).await;
+            // What holds the ledger must not outlast the stages.
+            desk.stopping.run_until_cancelled(desk.clock.sleep(EVERY)).await;
         }
     });
 }

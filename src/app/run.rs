@@ -1,6 +1,6 @@
 //! `briefd run`: RabbitMQ in, RabbitMQ out, until a signal.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,6 +13,9 @@ use crate::telemetry::http::{self, Endpoints};
 
 /// How long saying goodbye to the broker may take, for each connection.
 const CLOSE: Duration = Duration::from_secs(2);
+
+/// A signal so soon after the first is the same one, sent to the process and to its group (as `timeout` does).
+const ECHO: Duration = Duration::from_millis(300);
 
 /// Runs the worker until SIGTERM or SIGINT, then stops in order. A second signal ends it at once.
 pub async fn run(settings: Settings) -> Result<(), StartError> {
@@ -64,7 +67,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     };
     tokio::select! {
         () = stop => tracing::info!("stopped"),
-        name = signals.next() => tracing::warn!(signal = name, "stopped at once; the next start goes on from the ledger"),
+        name = signals.second() => tracing::warn!(signal = name, "stopped at once; the next start goes on from the ledger"),
     }
     sampling.abort();
     watching.abort();
@@ -99,6 +102,17 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// Right after the first: waits for another one that somebody meant. Cancel-safe.
+    pub async fn second(&mut self) -> &'static str {
+        let first = Instant::now();
+        loop {
+            let name = self.next().await;
+            if first.elapsed() > ECHO {
+                return name;
+            }
         }
     }
 }

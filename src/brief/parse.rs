@@ -139,7 +139,12 @@ fn text(delivery: &Delivery, max_message_bytes: u64) -> Result<&str, Unreadable>
 
 impl From<serde_json::Error> for Unreadable {
     fn from(error: serde_json::Error) -> Self {
-        let problem = bounded(&error.to_string());
+        let mut problem = error.to_string();
+        if error.line() <= 1 {
+            // Of a file of briefs each line is a message: a line 1 in line 6 misleads.
+            problem = problem.replace(" at line 1 column ", " at column ");
+        }
+        let problem = bounded(&problem);
         match error.classify() {
             Category::Data => Self::Ambiguous(problem),
             Category::Io | Category::Syntax | Category::Eof => Self::NotJson(problem),

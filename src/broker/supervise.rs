@@ -72,7 +72,7 @@ impl Supervisor {
     /// Notes that there is no working connection, and why.
     pub(super) fn failed(&self, cause: &str) {
         let (purpose, address) = (self.purpose.word(), self.amqp.address.as_str());
-        self.status.gauge(false);
+        self.status.set_works(false);
         match self.outage().fail(Instant::now()) {
             Mention::First => tracing::warn!(
                 connection = purpose,
@@ -102,7 +102,7 @@ impl Supervisor {
     /// Notes that everything works. Costs nothing when it did before.
     pub(super) fn works(&self) {
         let Some(again) = self.outage().works(Instant::now()) else { return };
-        self.status.gauge(true);
+        self.status.set_works(true);
         let (purpose, address) = (self.purpose.word(), self.amqp.address.as_str());
         if again {
             self.metrics.amqp_reconnects_total.inc();
@@ -192,6 +192,7 @@ struct StatusInner {
     purpose: Purpose,
     metrics: Metrics,
     connection: Mutex<Weak<Connection>>,
+    works: AtomicBool,
     consuming: AtomicBool,
     foreign_consumers: AtomicU32,
 }
@@ -202,14 +203,16 @@ impl Status {
             purpose,
             metrics,
             connection: Mutex::new(Weak::new()),
+            works: AtomicBool::new(false),
             consuming: AtomicBool::new(false),
             foreign_consumers: AtomicU32::new(0),
         }))
     }
 
-    /// Whether there is a connection that stands, as far as this side knows.
+    /// Whether there is a connection that stands, with all on it that this side needs, as far as it knows: a broker
+    /// that lets us in and then gives us no consumer is not up.
     pub fn connected(&self) -> bool {
-        self.connection().is_some_and(|connection| connection.is_up())
+        self.0.works.load(Ordering::Relaxed) && self.connection().is_some_and(|connection| connection.is_up())
     }
 
     /// Consumers of the input queue that are not this one, when last looked. One ledger goes with one queue:
@@ -239,6 +242,11 @@ impl Status {
 
     fn set(&self, connection: &Arc<Connection>) {
         *self.0.connection.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(connection);
+    }
+
+    fn set_works(&self, works: bool) {
+        self.0.works.store(works, Ordering::Relaxed);
+        self.gauge(works);
     }
 
     fn gauge(&self, up: bool) {

@@ -77,37 +77,36 @@ pub async fn run(
     Ok(if done.problem_count == 0 { Outcome::Done } else { Outcome::Incomplete })
 }
 
-/// `1,000 briefs enqueued to …`, and what to do next.
+/// `1,000 briefs enqueued …`, and what to do next.
 fn sent_text(done: &Enqueued, survey: &Survey, settings: &Settings) -> String {
     let input = &settings.amqp.input;
-    let mut text = format!(
-        "{} enqueued, each confirmed and routed\n  at {}, exchange {}, routing key {}\n",
-        counted(number(done.briefs), "brief"),
-        settings.amqp.address,
-        quoted(&input.exchange),
-        quoted(&input.routing_key),
-    );
+    let (exchange, key) = (quoted(&input.exchange), quoted(&input.routing_key));
+    let mut lines = vec![
+        format!("{} enqueued, each confirmed and routed", counted(number(done.briefs), "brief")),
+        format!("  at {}, exchange {exchange}, routing key {key}", settings.amqp.address),
+    ];
     if done.repeats > 0 {
         let says = if done.repeats == 1 { "says" } else { "say" };
-        let repeats = counted(number(done.repeats), "line");
-        text.push_str(&format!("{repeats} {says} the same as an earlier one: sent once\n"));
+        lines.push(format!(
+            "{} {says} the same as an earlier one: sent once",
+            counted(number(done.repeats), "line")
+        ));
     }
     let mut batches = survey.batches.iter();
     let batch = match (batches.next(), batches.next()) {
         (Some(batch), None) if !batch.is_empty() => format!(" {}", quoted(batch)),
         _ => String::new(),
     };
-    text + &format!("next: briefd status{batch} --watch\n")
+    lines.push(format!("next: briefd status{batch} --watch\n"));
+    lines.join("\n")
 }
 
 /// What enqueueing the file would cost, in credits and hours.
 fn quoted_text(file: &str, survey: &Survey, settings: &Settings) -> String {
     let quote = Quote::new(survey, &settings.layers.prices);
-    let mut text = format!("{file}: {}, {}; nothing was sent\n", quote.briefs(), quote.containers());
-    text.push_str(&quote.table());
-    if let Some(credits) = quote.credits() {
-        text.push_str(&format!("  about {} credits in all\n", thousands(credits)));
-    }
+    let mut lines = vec![format!("{file}: {}, {}; nothing was sent", quote.briefs(), quote.containers())];
+    lines.extend(quote.table().lines().map(str::to_owned));
+    lines.extend(quote.credits().map(|credits| format!("  about {} credits in all", thousands(credits))));
     if let Some(limits) = numbers(settings.layers.tier, settings.layers.limits) {
         let windows = survey.briefs.div_ceil(u64::from(limits.starts.max(1)));
         let time = limits.window.saturating_mul(u32::try_from(windows.saturating_sub(1)).unwrap_or(u32::MAX));
@@ -115,14 +114,14 @@ fn quoted_text(file: &str, survey: &Survey, settings: &Settings) -> String {
             60 => "a minute".to_owned(),
             _ => format!("in {}", humantime::format_duration(limits.window)),
         };
-        let starts = format!("{} starts {window}", limits.starts);
         let last = match time {
             Duration::ZERO => "all start at once".to_owned(),
             time => format!("the last one starts after {}", roughly(time)),
         };
-        text.push_str(&format!("  {last} ({starts})\n"));
+        lines.push(format!("  {last} ({} starts {window})", limits.starts));
     }
-    text
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn problems(done: &Enqueued) -> Vec<String> {
@@ -139,9 +138,8 @@ fn problems(done: &Enqueued) -> Vec<String> {
     }
     if !lines.is_empty() {
         let count = counted(number(done.problem_count), "line");
-        lines.push(format!(
-            "{count} not sent: mend the file and run the same command again, a repeat costs nothing"
-        ));
+        let mend = "mend the file and run the same command again, a repeat costs nothing";
+        lines.extend(wrap("", &format!("{count} not sent: {mend}")));
     }
     lines
 }
@@ -199,11 +197,12 @@ mod tests {
         done.problems = vec![problem; 21];
         done.problem_count = 21;
         let lines = problems(&done);
-        assert_eq!(lines.len(), 22);
+        assert_eq!(lines.len(), 23);
         insta::assert_snapshot!(lines[19..].join("\n"), @r"
         line 7: UNREADABLE: more than 4 MiB
         and 1 line more
-        21 lines not sent: mend the file and run the same command again, a repeat costs nothing
+        21 lines not sent: mend the file and run the same command again, a repeat costs
+        nothing
         ");
     }
 }

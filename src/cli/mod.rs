@@ -3,11 +3,7 @@
 //! Results go to standard output, everything else to standard error. A command returns an [`Outcome`] or an error;
 //! [`run`] maps both to the exit codes that the README promises.
 
-#![expect(
-    clippy::doc_markdown,
-    rustdoc::bare_urls,
-    reason = "doc comments of arguments are the help texts people read"
-)]
+#![expect(clippy::doc_markdown, reason = "doc comments of arguments are the help texts people read")]
 
 pub mod config;
 pub mod enqueue;

@@ -37,7 +37,7 @@ impl Quote {
     pub(super) fn table(&self) -> String {
         let line = |(format, n, price): &(String, i64, Option<i64>)| match price {
             Some(price) => format!(
-                "  {format:<16} {:>7} × {price} = {:>9} credits\n",
+                "  {format:<16} {:>7} × {price:>3} = {:>9} credits\n",
                 thousands(*n),
                 thousands(n.saturating_mul(*price))
             ),

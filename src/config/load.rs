@@ -10,7 +10,7 @@ use super::error::{ConfigError, ConfigErrors};
 use super::layer::{Layer, dotted};
 use super::reader::Reader;
 use super::schema::{BUILT_IN, DEFAULT_TOML, Schema};
-use super::value::{find, json, text};
+use super::value::{find, holds_key, json, text};
 use super::{Amqp, Http, Intake, Layers, Ledger, Log, Publish, Settings, Shutdown, Submit, Track};
 
 /// A project id or an alias for one: as long as the API takes it.
@@ -198,6 +198,7 @@ fn shown(path: &[String], value: &Value) -> Shown {
         ("amqp.url", Some(url)) => {
             Some(BrokerUrl::parse(url).map_or_else(|_| "[redacted]".to_owned(), |url| url.without_password))
         }
+        (_, Some(text)) if holds_key(text) => Some("[redacted]".to_owned()),
         (_, _) => None,
     };
     let origin = value.origin().unwrap_or(BUILT_IN).to_owned();

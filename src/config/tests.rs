@@ -709,6 +709,17 @@ mod secrets {
     }
 
     #[test]
+    fn what_looks_like_an_api_key_is_shown_nowhere() {
+        let key = "lp_live_0123456789";
+        for url in [format!("https://api.layers.com/?key={key}"), format!("ht!tp:{key}")] {
+            let text = given("").env(&[("BRIEFD__LAYERS__BASE_URL", &url)]).refusal();
+            assert!(text.contains("layers.base_url = (not shown)"), "{text}");
+        }
+        let loaded = given("").env(&[("BRIEFD__LAYERS__ORGANIZATION", key)]).loaded();
+        assert!(!serde_json::to_string(&loaded.values).unwrap().contains(key));
+    }
+
+    #[test]
     fn a_syntax_error_names_line_and_column() {
         assert_eq!(
             given("[layers]\napi_key = sk-live-SECRET\n").refusal(),

@@ -38,11 +38,17 @@ fn json_table(table: &Map<String, Value>) -> serde_json::Value {
     table.iter().map(|(key, value)| (key.clone(), json(value))).collect()
 }
 
+/// Whether a text holds what looks like an API key that went astray.
+pub(super) fn holds_key(text: &str) -> bool {
+    ["lp_live_", "lp_test_"].iter().any(|start| text.contains(start))
+}
+
 /// The value for a message: as TOML, shortened.
 pub(super) fn shown(value: &Value) -> String {
     let text = match text(value) {
         // An address with a user, in a place that has none: it may hold a password too.
         Some(text) if text.contains("://") && text.contains('@') => "(not shown)".to_owned(),
+        Some(text) if holds_key(text) => "(not shown)".to_owned(),
         None if value.kind == ValueKind::Nil => "(a date)".to_owned(),
         Some(_) | None => json(value).to_string(),
     };

@@ -179,6 +179,11 @@ impl Client {
         self.transport.skew()
     }
 
+    /// Whether several requests in a row found no connection.
+    pub fn is_unreachable(&self) -> bool {
+        self.transport.is_unreachable()
+    }
+
     #[expect(
         clippy::result_large_err,
         reason = "the error of every call here; one HTTP request dwarfs its copy"

@@ -83,8 +83,8 @@ fn read(origin: &ApiKey) -> Result<SecretString, KeyError> {
 pub(super) struct Key {
     /// `None` for an empty key: then no header is sent, and the API says 401.
     header: Option<(HeaderName, HeaderValue)>,
-    /// The forms in which it may stand in an answer.
-    blanked: Vec<SecretString>,
+    /// The key itself, to find it in texts; `None` if it is too short to be one.
+    blanked: Option<SecretString>,
     fingerprint: String,
 }
 
@@ -107,18 +107,7 @@ impl Key {
             Some((name, value))
         };
         let fingerprint = fingerprint(plain);
-        let mut blanked = Vec::new();
-        if plain.len() >= SHORTEST_BLANKED {
-            // JSON may write `/` as `\/`, and must escape `"` and `\`.
-            let escaped = plain.replace('\\', "\\\\").replace('"', "\\\"");
-            let slashed = escaped.replace('/', "\\/");
-            for form in [escaped, slashed] {
-                if form != plain {
-                    blanked.push(SecretString::from(form));
-                }
-            }
-            blanked.push(secret);
-        }
+        let blanked = (plain.len() >= SHORTEST_BLANKED).then_some(secret);
         Ok(Self { header, blanked, fingerprint })
     }
 
@@ -132,16 +121,49 @@ impl Key {
         &self.fingerprint
     }
 
-    /// `text` with the key blanked.
+    /// `text` with the key blanked, however JSON spells it: who reads the text would have the key.
     pub(super) fn blank<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut text = Cow::Borrowed(text);
-        for form in &self.blanked {
-            if text.contains(form.expose_secret()) {
-                text = Cow::Owned(text.replace(form.expose_secret(), BLANK));
+        let Some(secret) = &self.blanked else { return Cow::Borrowed(text) };
+        let secret = secret.expose_secret();
+        if !text.contains('\\') && !text.contains(secret) {
+            return Cow::Borrowed(text);
+        }
+        let (mut clean, mut rest, mut copied) = (String::new(), text, 0);
+        while let Some(char) = rest.chars().next() {
+            let at = text.len() - rest.len();
+            match spelled(rest, secret) {
+                Some(length) => {
+                    clean.push_str(text.get(copied..at).unwrap_or_default());
+                    clean.push_str(BLANK);
+                    copied = at + length;
+                    rest = text.get(copied..).unwrap_or_default();
+                }
+                None => rest = rest.get(char.len_utf8()..).unwrap_or_default(),
             }
         }
-        text
+        if copied == 0 {
+            return Cow::Borrowed(text);
+        }
+        clean.push_str(text.get(copied..).unwrap_or_default());
+        Cow::Owned(clean)
     }
+}
+
+/// How many bytes at the start of `text` spell `secret`: each character as itself or as JSON may escape it, so `_`, `\_`
+/// or `\u005f`.
+fn spelled(text: &str, secret: &str) -> Option<usize> {
+    let rest = secret.chars().try_fold(text, |rest, wanted| {
+        if let Some(rest) = rest.strip_prefix(wanted) {
+            // A backslash of the key may be written as two.
+            return Some(if wanted == '\\' { rest.strip_prefix(wanted).unwrap_or(rest) } else { rest });
+        }
+        let escape = rest.strip_prefix('\\')?;
+        escape.strip_prefix(wanted).or_else(|| {
+            let (digits, rest) = escape.strip_prefix('u')?.split_at_checked(4)?;
+            (u32::from_str_radix(digits, 16).ok()? == u32::from(wanted)).then_some(rest)
+        })
+    })?;
+    Some(text.len() - rest.len())
 }
 
 fn fingerprint(plain: &str) -> String {
@@ -185,6 +207,18 @@ mod tests {
         let text = r#"raw lp/test"0123\456, "lp/test\"0123\\456" "lp\/test\"0123\\456""#;
         assert_eq!(key.blank(text), r#"raw [redacted], "[redacted]" "[redacted]""#);
         assert!(matches!(key.blank("nothing here"), Cow::Borrowed(_)));
+        assert!(matches!(key.blank(r#"nothing \"here\" – \u00"#), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_key_in_json_escapes_is_blanked() {
+        let key = key("lp_test_0123456789", Auth::XApiKey);
+        let escape = |text: String, char: char| format!("{text}\\u{:04X}", u32::from(char));
+        let escaped = "lp_test_0123456789".chars().fold(String::new(), escape);
+        let text =
+            format!(r#"{{"ö":"a{escaped}z","b":"lp\u005ftest\u005F0123456789\n","lp_test_012345678":1}}"#);
+        let clean = r#"{"ö":"a[redacted]z","b":"[redacted]\n","lp_test_012345678":1}"#;
+        assert_eq!(key.blank(&text), clean);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
@@ -19,6 +19,8 @@ use crate::telemetry::Metrics;
 
 /// Longest text for people; what is cut off here was never meant for them.
 const MAX_DETAIL_CHARS: usize = 300;
+/// So many requests in a row without a connection are an outage; one or two are the network.
+const OUTAGE: u32 = 3;
 /// No answer has shown the API's time yet.
 const NO_SKEW: i64 = i64::MIN;
 
@@ -30,6 +32,8 @@ pub(super) struct Transport {
     clock: Clock,
     metrics: Metrics,
     skew_ms: Arc<AtomicI64>,
+    /// Requests since the last one that found a connection.
+    not_connected: Arc<AtomicU32>,
 }
 
 impl Transport {
@@ -43,7 +47,30 @@ impl Transport {
             }
             metrics.api_request_seconds.with_label_values(&[endpoint.word()]);
         }
-        Self { key, max_response_bytes, clock, metrics, skew_ms: Arc::new(AtomicI64::new(NO_SKEW)) }
+        let skew_ms = Arc::new(AtomicI64::new(NO_SKEW));
+        Self { key, max_response_bytes, clock, metrics, skew_ms, not_connected: Arc::default() }
+    }
+
+    /// Whether the last requests found no connection.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.not_connected.load(Ordering::Relaxed) >= OUTAGE
+    }
+
+    /// Says once that the API is gone, and once that it is back.
+    fn note_connection<T>(&self, answer: &Result<T, Trouble>) {
+        if let Err(Trouble::NotConnected(cause)) = answer {
+            let saturated = |count: u32| Some(count.saturating_add(1));
+            let before =
+                self.not_connected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, saturated).unwrap_or(0);
+            if before.saturating_add(1) == OUTAGE {
+                tracing::warn!(
+                    cause,
+                    "the Layers API cannot be reached; nothing fails, and it is tried again until it can"
+                );
+            }
+        } else if self.not_connected.swap(0, Ordering::Relaxed) >= OUTAGE {
+            tracing::info!("the Layers API can be reached again");
+        }
     }
 
     /// Our clock less the API's, by its last answer.
@@ -68,6 +95,7 @@ impl Transport {
         let started = Instant::now();
         let answer = self.exchange(endpoint, &key, request, read).await;
         let took = started.elapsed();
+        self.note_connection(&answer);
         let status = match &answer {
             Ok((status, _)) => status_label(*status),
             Err(trouble) => trouble_label(trouble),

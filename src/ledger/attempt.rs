@@ -4,10 +4,10 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
-use super::LedgerError;
 use super::claim::reject;
 use super::rows::{RunRow, follow_jobs, note, owe};
 use super::writer::Write;
+use super::{Ledger, LedgerError};
 use crate::job::{Acceptance, Certainty, Event, JobState, Next, next};
 use crate::record::RecordError;
 
@@ -344,5 +344,20 @@ impl RecordOutcome {
         .execute(&mut *db)
         .await?;
         follow_jobs(db, (row.brief, row.run), self.now_ms).await
+    }
+}
+
+impl Ledger {
+    /// Whether an earlier attempt for this brief was answered under this request id: then the answer is a replay, and
+    /// tells what was true then, not what is now.
+    pub async fn was_answered(&self, brief: i64, request_id: &str) -> Result<bool, LedgerError> {
+        let found: Option<i64> = sqlx::query_scalar(
+            "SELECT id FROM history WHERE brief = $1 AND what = 'attempt' AND json_extract(detail, '$.requestId') = $2 LIMIT 1",
+        )
+        .bind(brief)
+        .bind(request_id)
+        .fetch_optional(&self.reader().pool)
+        .await?;
+        Ok(found.is_some())
     }
 }

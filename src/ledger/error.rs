@@ -27,6 +27,16 @@ pub enum LedgerError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file is there, and it is not a ledger, or a damaged one.
+    #[error(
+        "{path} cannot be used as the ledger: {source}; restore it from a backup, or set ledger.url to another file"
+    )]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What `SQLite` says.
+        source: sqlx::Error,
+    },
     /// `SQLite`'s locks do not hold on network filesystems.
     #[error(
         "the ledger {path} is on a network filesystem ({kind}), where SQLite's locks do not hold: use a local disk"
@@ -83,6 +93,7 @@ impl LedgerError {
             | Self::Missing(_)
             | Self::Locked { .. }
             | Self::Open { .. }
+            | Self::Unusable { .. }
             | Self::NetworkFilesystem { .. }
             | Self::Newer(_)
             | Self::Migrate { .. }

@@ -15,6 +15,7 @@ mod ages;
 mod attempt;
 mod claim;
 mod decide;
+mod decision;
 mod error;
 mod hold;
 mod open;
@@ -23,6 +24,8 @@ mod outbox;
 mod read;
 mod request;
 mod rows;
+mod runs;
+mod sent;
 mod settle;
 mod summary;
 mod totals;
@@ -35,17 +38,19 @@ mod tests;
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
 pub use claim::{Claim, Claimed, Found, Inspect, Inspected, Inspection, Work};
-pub use decide::{Decide, Decision, Received};
+pub use decide::{Decide, Received};
+pub use decision::Decision;
 pub use error::LedgerError;
 pub use hold::{Hold, HoldScope, LiftHold, SetHold};
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
-pub use outbox::{MarkSent, PendingRow, Sent};
+pub use outbox::PendingRow;
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
     ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
 };
 pub use request::{Request, RequestDone};
 pub use rows::Input;
+pub use sent::{MarkSent, Sent};
 pub use settle::{ContainerEnd, Ended, Running, Settle, Settled};
 pub use summary::{FailureCount, Mishap, Results, Session};
 pub use totals::{Imbalance, Tally};

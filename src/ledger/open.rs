@@ -71,7 +71,7 @@ impl Ledger {
         let lock = lock_soon(path).await?;
         create_private(path)?;
         let connect = connect_options(path);
-        let mut connection = connect.connect().await?;
+        let mut connection = connect.connect().await.map_err(unusable(path))?;
         migrate(path, &mut connection).await?;
         bind_origin(&mut connection, &options.origin).await?;
         let newest_ms = newest_time(&mut connection).await?;
@@ -191,8 +191,10 @@ impl Reader {
             return Err(LedgerError::Missing(path.to_owned()));
         }
         let reader = Self::connect(path).await?;
-        let newest: Option<i64> =
-            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&reader.pool).await?;
+        let newest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+            .fetch_one(&reader.pool)
+            .await
+            .map_err(unusable(path))?;
         let known = MIGRATOR.iter().map(|migration| migration.version).max();
         if newest > known {
             return Err(LedgerError::Newer(path.to_owned()));
@@ -206,7 +208,11 @@ impl Reader {
             .read_only(true)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let pool = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options)
+            .await
+            .map_err(unusable(path))?;
         Ok(Self { pool, path: path.into() })
     }
 
@@ -246,6 +252,11 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .statement_cache_capacity(200)
         // They hold bodies.
         .disable_statement_logging()
+}
+
+fn unusable(path: &Path) -> impl FnOnce(sqlx::Error) -> LedgerError {
+    let path = path.to_owned();
+    |source| LedgerError::Unusable { path, source }
 }
 
 /// The ledger holds briefs of customers: only the owner may read it. `-wal` and `-shm` get the same mode from `SQLite`.

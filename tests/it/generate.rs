@@ -17,8 +17,8 @@ use crate::support::{Variable, eventually};
 /// Even a thousand briefs have ended by then.
 const PATIENCE: Duration = Duration::from_mins(1);
 const QUICK: &str = "--speed 600 --tier unlimited --min-seconds 30 --max-seconds 60";
-/// Each start is being served for a fifth of a second, for half a second if its answer gets lost.
-const SLOW: &str = "--speed 60 --tier unlimited --overlap-makes-two --start-seconds 12 --in-flight-seconds 18 \
+/// Each start is being served for 0.3 s, for 0.6 s if its answer gets lost.
+const SLOW: &str = "--speed 60 --tier unlimited --overlap-makes-two --start-seconds 18 --in-flight-seconds 18 \
     --min-seconds 10 --max-seconds 60";
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Holds by hand: nothing starts, nothing fails, and it goes on when it is released. Asked for beside a worker, and
-//! without one.
+//! without one. And what an idle worker finds out by itself about key and API.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
-use crate::support::process::{PROMPTLY, SandboxProcess, Worker, briefd};
+use crate::support::process::{PROMPTLY, SandboxProcess, Worker, briefd, free_port};
 use crate::support::{Variable, eventually};
 
 fn ran(dir: &Path, arguments: &[&str], variables: &[Variable]) -> String {
@@ -59,4 +59,52 @@ async fn what_an_operator_holds_waits_over_a_restart_until_it_is_released() {
     let records = broker.take_records(1, PROMPTLY).await;
     assert_eq!(records[0].json()["batchId"], "b");
     assert_eq!(sandbox.account().await["jobsMade"], 2);
+}
+
+#[tokio::test]
+async fn a_refused_key_is_told_before_the_first_brief_and_a_good_one_lifts_the_hold_at_the_start() {
+    let (broker, dir) = (TestBroker::connect().await, TempDir::new().unwrap());
+    let sandbox = SandboxProcess::spawn(&["--tier", "unlimited"]).await;
+    let mut variables = [broker.variables(), sandbox.variables()].concat();
+    variables.push(("BRIEFD__LEDGER__URL", format!("sqlite://{}/ledger.db", dir.path().display())));
+    let held = "briefd_holds{reason=\"UNAUTHENTICATED\",scope=\"account\"}";
+    let mut wrong = variables.clone();
+    wrong.retain(|(name, _)| *name != "LAYERS_API_KEY");
+    wrong.push(("LAYERS_API_KEY", "lp_test_unknown_0123456789".to_owned()));
+
+    let mut worker = Worker::spawn(dir.path(), &wrong);
+    worker.wait_ready().await;
+    worker.wait_series(held, 1.0).await;
+    worker.wait_said("starts are held").await;
+    worker.process.sigterm();
+    assert!(worker.process.wait_exit(PROMPTLY).await.success());
+
+    let mut worker = Worker::spawn(dir.path(), &variables);
+    worker.wait_ready().await;
+    worker.wait_series(held, 0.0).await;
+}
+
+#[tokio::test]
+async fn an_api_that_is_gone_is_told_once_and_warned_of_by_readyz() {
+    let (broker, dir) = (TestBroker::connect().await, TempDir::new().unwrap());
+    let mut variables = broker.variables();
+    variables.push(("LAYERS_API_KEY", "lp_test_0123456789".to_owned()));
+    variables.push(("BRIEFD__LAYERS__BASE_URL", format!("http://127.0.0.1:{}", free_port())));
+    variables.push(("BRIEFD__SUBMIT__RETRY_INITIAL", "50ms".to_owned()));
+    variables.push(("BRIEFD__LEDGER__URL", format!("sqlite://{}/ledger.db", dir.path().display())));
+    let mut worker = Worker::spawn(dir.path(), &variables);
+    worker.wait_ready().await;
+    for id in ["a", "b", "c", "d"] {
+        broker.publish(&json!({"projectId": "p", "briefId": id, "brief": {"hook": "x"}})).await;
+    }
+    worker.wait_said("the Layers API cannot be reached").await;
+    let warned = eventually(PROMPTLY, async || {
+        let (status, ready) = worker.look("/readyz").await?;
+        (status == 200 && ready["warnings"][0] == "the Layers API cannot be reached").then_some(())
+    });
+    assert!(warned.await.is_some());
+    worker.process.sigterm();
+    assert!(worker.process.wait_exit(PROMPTLY).await.success());
+    let said = worker.process.stderr();
+    assert_eq!(said.matches("the Layers API cannot be reached").count(), 1, "{said}");
 }

@@ -6,7 +6,9 @@
 )]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod account_trouble;
 mod broker;
+mod broker_loss;
 mod documents;
 mod end_to_end;
 mod examples;
@@ -16,4 +18,5 @@ mod holds;
 mod intake_table;
 mod layering;
 mod patience;
+mod start_errors;
 mod support;

@@ -99,7 +99,8 @@ impl Lines {
         let url =
             told.container.and_then(|container| container.assets.into_iter().find_map(|asset| asset.url));
         let rest = match (told.error, url) {
-            (Some(error), _) => cut(&plain(&format!("{}: {}", error.code, error.message)), room),
+            // What went wrong is worth a second row.
+            (Some(error), _) => cut(&plain(&format!("{}: {}", error.code, error.message)), room + self.width),
             (None, Some(url)) => link(&plain(&url), room),
             (None, None) => String::new(),
         };

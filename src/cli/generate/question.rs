@@ -29,16 +29,17 @@ pub(super) async fn may_start(
     if settings.layers.is_loopback() || survey.briefs == 0 || is_known(settings, name).await? {
         return Ok(true);
     }
-    let quote = Quote::new(survey, &prices(settings).await);
-    let text = format!(
-        "{}\n{}",
-        quote.sentence(&file.display().to_string(), &settings.layers.origin()),
-        quote.table()
-    );
+    let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
+    // Who is going to be refused connects to nobody before.
+    let prices = if yes || can_ask { prices(settings).await } else { settings.layers.prices.clone() };
+    let quote = Quote::new(survey, &prices);
+    let sentence = quote.sentence(&file.display().to_string(), &settings.layers.origin());
+    let text = format!("{sentence}\n{}", quote.table());
     if yes {
+        drop(write!(io::stderr(), "{text}"));
         return Ok(true);
     }
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+    if !can_ask {
         return Err(UsageError(format!("{text}without a terminal to ask on: add --yes to start it")).into());
     }
     write!(io::stderr(), "{text}Start? [y/N] ")?;

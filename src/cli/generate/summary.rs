@@ -220,22 +220,24 @@ impl Shown<'_> {
 
     /// What to do next.
     fn next(&self) -> Vec<String> {
-        let sandbox = self.proof.is_some();
         let next = match &self.report.end {
             End::Stuck(_) => return Vec::new(), // the error says it
-            End::Interrupted | End::NobodyReads if sandbox => {
-                "interrupted; the sandbox and its ledger are gone: the same command starts anew".to_owned()
-            }
-            End::Interrupted | End::NobodyReads => {
-                "interrupted; the same command goes on where it stopped, nothing is bought twice".to_owned()
-            }
+            End::Interrupted => format!("interrupted; {}", self.goes_on()),
+            End::NobodyReads => format!("nobody reads the records any more; {}", self.goes_on()),
             End::Done if self.results().states.total() == 0 && self.report.set_aside_count == 0 => {
                 return Vec::new();
             }
             End::Done if is_complete(self.report) => return vec![self.next_of_success()],
             End::Done => return self.next_of_failure(),
         };
-        vec![next]
+        wrap("", &next)
+    }
+
+    fn goes_on(&self) -> &'static str {
+        match self.proof {
+            Some(_) => "the sandbox and its ledger are gone: the same command starts anew",
+            None => "the same command goes on where it stopped, nothing is bought twice",
+        }
     }
 
     fn next_of_success(&self) -> String {
@@ -250,12 +252,12 @@ impl Shown<'_> {
         let change = self.report.set_aside_count > 0
             || self.results().failures.iter().any(|failure| failure.remedy == Remedy::Change.word());
         let mut lines = vec![String::new()];
-        if !sandbox {
+        if !sandbox && !self.results().failures.is_empty() {
             lines.push(format!("next: briefd list{} --state failed", self.batch()));
         }
         let again = if sandbox { "" } else { "; what has completed is not bought again" };
         if change && self.file != Path::new("-") {
-            let label = if sandbox { "next: " } else { "      " };
+            let label = if lines.len() == 1 { "next: " } else { "      " };
             let file = self.file.display();
             lines.extend(wrap(label, &format!("mend {file} and run the same command again{again}")));
         }
@@ -406,7 +408,7 @@ mod tests {
         report.results.queue_open = 1;
         let (reason, detail) = (
             "UNREADABLE".to_owned(),
-            "the message is not JSON: EOF while parsing a string at line 1 column 196".to_owned(),
+            "the message is not JSON: EOF while parsing a string at column 196".to_owned(),
         );
         report.set_aside = vec![DeadLetterNote { line: Some(6), reason, detail }; 22];
         report.set_aside_count = 22;
@@ -427,7 +429,7 @@ mod tests {
 
         set aside, not sent:
           line 6: UNREADABLE: the message is not JSON: EOF while parsing a string at
-          line 1 column 196
+          column 196
 
         1 brief waits for a person's decision: briefd list --state parked
         1 brief is already open for the queue; briefd run finishes them

@@ -86,13 +86,24 @@ impl Submit {
                 if over_own_budget(job, refusal) {
                     return self.refused(job, refusal, told).await;
                 }
-                self.hold(job, scope, reason, refusal).await;
-                (Again::Held, Duration::ZERO)
+                if self.is_replay(job, refusal).await {
+                    // The answer of then, kept by the API under this key. It says nothing about now, so it holds nobody.
+                    (Again::Held, self.settings.probe_interval)
+                } else {
+                    self.hold(job, scope, reason, refusal).await;
+                    (Again::Held, Duration::ZERO)
+                }
             }
             Verdict::Refused => return self.refused(job, refusal, told).await,
             Verdict::SeenBefore => return self.looked_up(job, true, refusal).await,
         };
         Conclusion { outcome: AttemptOutcome::Again(again), told, retry }
+    }
+
+    /// A refusal with a request id that this brief was answered under before is a replay.
+    async fn is_replay(&self, job: &Claimed, refusal: Option<&Refusal>) -> bool {
+        let Some(id) = refusal.and_then(|refusal| refusal.request_id.as_deref()) else { return false };
+        self.desk.ledger.was_answered(job.brief, id).await.unwrap_or(false)
     }
 
     /// A refusal is believed only while no earlier attempt is of unknown outcome; else our container is looked up.

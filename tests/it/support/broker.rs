@@ -34,6 +34,11 @@ impl TestBroker {
     pub async fn connect() -> Self {
         let url = std::env::var("BRIEFD_TEST_AMQP_URL")
             .expect("BRIEFD_TEST_AMQP_URL names no broker: run the tests with tests/run, which starts one");
+        Self::connect_to(url).await
+    }
+
+    /// The same with a broker of the test's own.
+    pub async fn connect_to(url: String) -> Self {
         let broker = Self { url, id: Uuid::new_v4().simple().to_string(), line: Mutex::new(None) };
         broker.declare_records_queue().await;
         broker

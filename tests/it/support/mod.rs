@@ -1,12 +1,14 @@
-//! What the tests stand on: a real broker ([`broker`]), the real program ([`process`]), and one judge of what they
-//! left behind ([`checker`]).
+//! What the tests stand on: a real broker ([`broker`], one to break: [`node`], a line to it that can be cut:
+//! [`forwarder`]), the real program ([`process`]), and one judge of what they left behind ([`checker`]).
 //!
 //! Waits end with a condition and have a bound; nothing sleeps for a fixed time. Whatever a test makes is removed
 //! when it goes out of scope, also when the test fails.
 
 pub mod broker;
 pub mod checker;
+pub mod forwarder;
 pub mod message;
+pub mod node;
 pub mod process;
 
 use std::time::Duration;

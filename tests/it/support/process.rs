@@ -86,12 +86,24 @@ impl Process {
         self.child.wait().expect("a child can be waited for");
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends it a signal, such as `USR1`.
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(
             status.is_ok_and(|status| status.success()),
             "SIG{name} cannot be sent: it has ended already"
         );
+    }
+
+    /// Asks it to end and waits, for places where nothing can be awaited.
+    pub fn end_in_order(&mut self) {
+        let began = std::time::Instant::now();
+        if self.ended().is_none() {
+            self.sigterm();
+        }
+        while self.ended().is_none() && began.elapsed() < PROMPTLY {
+            std::thread::sleep(super::LOOK_AGAIN);
+        }
     }
 
     /// Waits until it has ended by itself.
@@ -188,9 +200,8 @@ impl Worker {
             last = self.series(series).await;
             (last.total_cmp(&value).is_eq()).then_some(())
         });
-        if reached.await.is_none() {
-            panic!("{series} is {last}, not {value}; the worker said:\n{}", self.process.stderr());
-        }
+        let reached = reached.await.is_some();
+        assert!(reached, "{series} is {last}, not {value}; the worker said:\n{}", self.process.stderr());
     }
 
     /// Status and body of one of its endpoints, such as `/readyz`; `None`: nobody answers.

@@ -1,0 +1,157 @@
+//! What became of messages that were sent: only a real confirmation of that very message marks it sent.
+
+use std::collections::BTreeMap;
+
+use futures::future::BoxFuture;
+use sqlx::sqlite::SqliteConnection;
+
+use super::LedgerError;
+use super::writer::Write;
+use crate::flow::SendOutcome;
+
+/// A message that closed its channel this often while alone is parked.
+const ALONE_LIMIT: i64 = 2;
+
+/// What became of one row.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The row.
+    pub row: i64,
+    /// What the sink said.
+    pub outcome: SendOutcome,
+    /// When to try again, milliseconds since 1970.
+    pub retry_ms: i64,
+    /// No queue is bound, and this type may be dropped then.
+    pub drop_unroutable: bool,
+    /// It was the only message of its batch.
+    pub was_alone: bool,
+}
+
+/// Notes what became of a batch. Only a real confirmation of that very message marks it sent.
+#[derive(Debug)]
+pub struct MarkSent {
+    /// One for each message of the batch.
+    pub sent: Vec<Sent>,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl Write for MarkSent {
+    /// How many were parked.
+    type Out = usize;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<usize, LedgerError>> {
+        Box::pin(async move {
+            let mut parked = 0;
+            let mut unroutable = BTreeMap::new();
+            for sent in &self.sent {
+                parked += usize::from(self.mark(db, sent).await?);
+                if sent.outcome == SendOutcome::Unroutable && !sent.drop_unroutable {
+                    let key = RoutingKey::of(db, sent.row).await?;
+                    let until_ms = unroutable.entry(key).or_insert(sent.retry_ms);
+                    *until_ms = sent.retry_ms.max(*until_ms);
+                }
+            }
+            for (key, until_ms) in unroutable {
+                key.delay(db, until_ms).await?;
+            }
+            Ok(parked)
+        })
+    }
+
+    fn rows(&self) -> usize {
+        self.sent.len()
+    }
+}
+
+impl MarkSent {
+    /// Notes one outcome; `true`: the row is parked.
+    async fn mark(&self, db: &mut SqliteConnection, sent: &Sent) -> Result<bool, LedgerError> {
+        match sent.outcome {
+            SendOutcome::Sent => {
+                sqlx::query(
+                    "UPDATE outbox SET state = 'sent', sent_at = $2, sends = sends + 1, attempts = 0, \
+                     body = CASE channel WHEN 'dead_letter' THEN x'' ELSE body END WHERE id = $1 AND state = 'pending'",
+                )
+                .bind(sent.row)
+                .bind(self.now_ms)
+                .execute(db)
+                .await?;
+                Ok(false)
+            }
+            SendOutcome::Unroutable if sent.drop_unroutable => {
+                sqlx::query("UPDATE outbox SET state = 'dropped' WHERE id = $1 AND state = 'pending'")
+                    .bind(sent.row)
+                    .execute(db)
+                    .await?;
+                Ok(false)
+            }
+            SendOutcome::Unroutable | SendOutcome::Refused => self.delay(db, sent, false).await,
+            SendOutcome::Unknown { channel_closed } => {
+                self.delay(db, sent, channel_closed && sent.was_alone).await
+            }
+            SendOutcome::Impossible => self.park(db, sent.row).await,
+        }
+    }
+
+    async fn delay(
+        &self,
+        db: &mut SqliteConnection,
+        sent: &Sent,
+        suspect: bool,
+    ) -> Result<bool, LedgerError> {
+        let alone: Option<i64> = sqlx::query_scalar(
+            "UPDATE outbox SET due_at = $2, attempts = attempts + 1, alone = alone + $3 \
+             WHERE id = $1 AND state = 'pending' RETURNING alone",
+        )
+        .bind(sent.row)
+        .bind(sent.retry_ms)
+        .bind(i64::from(suspect))
+        .fetch_optional(&mut *db)
+        .await?;
+        if alone.is_some_and(|times| times >= ALONE_LIMIT) {
+            return self.park(db, sent.row).await;
+        }
+        Ok(false)
+    }
+
+    async fn park(&self, db: &mut SqliteConnection, row: i64) -> Result<bool, LedgerError> {
+        let changed = sqlx::query("UPDATE outbox SET state = 'parked' WHERE id = $1 AND state = 'pending'")
+            .bind(row)
+            .execute(db)
+            .await?;
+        Ok(changed.rows_affected() == 1)
+    }
+}
+
+/// Where messages go that nobody is bound for.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::FromRow)]
+struct RoutingKey {
+    input: String,
+    channel: String,
+    key: String,
+}
+
+impl RoutingKey {
+    async fn of(db: &mut SqliteConnection, row: i64) -> Result<Self, LedgerError> {
+        Ok(sqlx::query_as("SELECT input, channel, routing_key AS key FROM outbox WHERE id = $1")
+            .bind(row)
+            .fetch_one(db)
+            .await?)
+    }
+
+    /// Everything that goes there waits, not only the rows that were tried.
+    async fn delay(&self, db: &mut SqliteConnection, until_ms: i64) -> Result<(), LedgerError> {
+        sqlx::query(
+            "UPDATE outbox SET due_at = $4 WHERE state = 'pending' AND input = $1 AND channel = $2 \
+             AND routing_key = $3 AND due_at < $4",
+        )
+        .bind(&self.input)
+        .bind(&self.channel)
+        .bind(&self.key)
+        .bind(until_ms)
+        .execute(db)
+        .await?;
+        Ok(())
+    }
+}
