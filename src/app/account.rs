@@ -9,8 +9,8 @@ use super::Worker;
 use crate::config::layers::{LimitOverrides, Tier};
 use crate::job::Trouble;
 use crate::layers::{self, Limits, Numbers, Priority};
-use crate::ledger::{Hold, HoldScope, LiftHold, SetHold};
-use crate::stages::{Desk, Prices, belongs};
+use crate::ledger::{Hold, HoldScope, SetHold};
+use crate::stages::{Desk, Prices, belongs, lift_account};
 
 /// How often an API that does not answer is asked again.
 const AGAIN: Duration = Duration::from_mins(1);
@@ -78,7 +78,7 @@ impl Account {
         permit.answered();
         let me = match answer {
             Ok(me) => {
-                self.lift(UNAUTHENTICATED).await;
+                lift_account(&self.desk, UNAUTHENTICATED).await;
                 me
             }
             Err(trouble) => {
@@ -127,16 +127,6 @@ impl Account {
             ),
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "a hold could not be stored"),
-        }
-    }
-
-    /// Lifts a hold of the account that whoami shows to be over.
-    async fn lift(&self, reason: &'static str) {
-        let lift = LiftHold { scope: HoldScope::Account, reason: Some(reason.to_owned()) };
-        match self.desk.ledger.write(lift).await {
-            Ok(0) => {}
-            Ok(_) => tracing::info!(reason, "the hold is over; starts go on"),
-            Err(error) => tracing::error!(%error, "a hold could not be lifted"),
         }
     }
 

@@ -25,5 +25,5 @@ pub mod submit;
 pub mod track;
 
 pub use desk::Desk;
-pub use organization::belongs;
+pub use organization::{belongs, lift_account};
 pub use prices::Prices;

@@ -12,7 +12,7 @@ const OTHER_ORGANIZATION: &str = "OTHER_ORGANIZATION";
 pub async fn belongs(desk: &Desk, organization: String) -> bool {
     match desk.ledger.write(BindOrganization(organization.clone())).await {
         Ok(bound) if bound == organization => {
-            lift(desk).await;
+            lift_account(desk, OTHER_ORGANIZATION).await;
             true
         }
         Ok(bound) => {
@@ -46,11 +46,11 @@ async fn hold(desk: &Desk, bound: &str, organization: &str) {
     }
 }
 
-async fn lift(desk: &Desk) {
-    let lift = LiftHold { scope: HoldScope::Account, reason: Some(OTHER_ORGANIZATION.to_owned()) };
-    match desk.ledger.write(lift).await {
+/// Lifts a hold of the account that the API showed to be over.
+pub async fn lift_account(desk: &Desk, reason: &'static str) {
+    match desk.ledger.write(LiftHold { scope: HoldScope::Account, reason: Some(reason.to_owned()) }).await {
         Ok(0) => {}
-        Ok(_) => tracing::info!(reason = OTHER_ORGANIZATION, "the hold is over; starts go on"),
+        Ok(_) => tracing::info!(reason, "the hold is over; starts go on"),
         Err(error) => tracing::error!(%error, "a hold could not be lifted"),
     }
 }
