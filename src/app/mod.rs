@@ -159,6 +159,7 @@ impl Worker {
             api: self.api.clone(),
             limits: self.limits.clone(),
             settings: Arc::new(self.settings.submit.clone()),
+            running_max: self.settings.layers.max_running_jobs,
             prices: self.prices.clone(),
             may_start: self.asked.clone(),
         };

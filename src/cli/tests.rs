@@ -101,6 +101,7 @@ impl World {
             now_ms: self.clock.now_ms(),
             key_fingerprint: "key".to_owned(),
             submitting_max: 32,
+            running_max: 0,
             held_projects: Vec::new(),
             held_batches: Vec::new(),
             repeat_after_ms: 0,

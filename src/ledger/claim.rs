@@ -6,8 +6,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::ours::OurFailure;
 use super::outbox::{ContainerPart, insert_brief_failed, insert_container_record};
-use super::rows::{BriefRow, Input, RunRow, detail, follow_jobs, note};
-use super::settle::{ContainerEnd, finish_container, finish_run_if_complete};
+use super::rows::{BriefRow, Input, RunRow, follow_jobs, note};
+use super::settle::finish_run_if_complete;
 use super::writer::Write;
 use super::{Ledger, LedgerError};
 use crate::record::RecordType;
@@ -36,6 +36,8 @@ pub struct Claim {
     pub held_batches: Vec<String>,
     /// Jobs of which a POST may have left, at most: an outage then leaves no more outcomes unknown than this.
     pub submitting_max: u32,
+    /// `layers.max_running_jobs`: jobs that may run at once by our own choice; 0: no limit of our own.
+    pub running_max: u32,
     /// `submit.repeat_after`, milliseconds: a POST of unknown outcome is not repeated sooner after it ended. It may
     /// still be at work at the API, and two POSTs of one key at once could make two jobs.
     pub repeat_after_ms: i64,
@@ -169,6 +171,7 @@ impl Claim {
                 .await?;
         let rest = i64::from(self.limit) - i64::try_from(ids.len()).unwrap_or(i64::MAX);
         let rest = rest.min(i64::from(self.submitting_max) - submitting);
+        let rest = if self.running_max == 0 { rest } else { rest.min(self.room(db, submitting).await?) };
         if rest > 0 {
             let ready: Vec<i64> = sqlx::query_scalar(READY)
                 .bind(self.input.word())
@@ -182,6 +185,16 @@ impl Claim {
             ids.extend(ready);
         }
         Ok(ids)
+    }
+
+    /// How many more jobs may run by our own choice.
+    async fn room(&self, db: &mut SqliteConnection, submitting: i64) -> Result<i64, LedgerError> {
+        let running: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM job WHERE state = 'running' AND input = $1")
+                .bind(self.input.word())
+                .fetch_one(db)
+                .await?;
+        Ok(i64::from(self.running_max) - running - submitting)
     }
 
     /// The job that was tried the longest ago, or never.
@@ -300,151 +313,6 @@ pub(super) async fn reject(
     };
     insert_container_record(db, &brief_row, &run_row, &part, now_ms).await?;
     finish_run_if_complete(db, at, now_ms).await
-}
-
-/// Takes regenerate jobs whose container must be read before their first POST.
-#[derive(Clone, Debug)]
-pub struct Inspect {
-    /// How many at most.
-    pub limit: u32,
-    /// This process.
-    pub boot: String,
-    /// Whose briefs.
-    pub input: Input,
-    /// Milliseconds since 1970.
-    pub now_ms: i64,
-}
-
-/// A regenerate job whose container must be read.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Inspection {
-    /// The ledger's number of the job.
-    pub id: i64,
-    /// Its brief.
-    pub brief: i64,
-    /// The project.
-    pub project_id: String,
-    /// The container's id at the API.
-    pub container: String,
-    /// The run that last made it.
-    pub made_by_job: Option<String>,
-}
-
-/// `+` as in [`READY`].
-pub(super) const UNREAD: &str = "SELECT j.id, j.brief, j.project_id, j.container, \
-    (SELECT o.api_job_id FROM container c JOIN job o ON o.id = c.job WHERE c.brief = j.brief AND c.variant = j.variant) AS made_by_job \
-    FROM job j WHERE j.state = 'ready' AND j.claim IS NULL AND j.input = $1 AND +j.due_at <= $2 \
-    AND j.kind = 'regenerate' AND j.seen_before IS NULL ORDER BY j.priority DESC, j.id LIMIT $3";
-
-impl Write for Inspect {
-    type Out = Vec<Inspection>;
-
-    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>> {
-        Box::pin(async move {
-            let found: Vec<Inspection> = sqlx::query_as(UNREAD)
-                .bind(self.input.word())
-                .bind(self.now_ms)
-                .bind(self.limit)
-                .fetch_all(&mut *db)
-                .await?;
-            for inspection in &found {
-                sqlx::query("UPDATE job SET claim = $2 WHERE id = $1 AND claim IS NULL")
-                    .bind(inspection.id)
-                    .bind(&self.boot)
-                    .execute(&mut *db)
-                    .await?;
-            }
-            Ok(found)
-        })
-    }
-}
-
-/// What the read before the first regenerate POST told.
-#[derive(Clone, Debug)]
-pub struct Inspected {
-    /// The job.
-    pub job: i64,
-    /// What was found.
-    pub found: Found,
-    /// Milliseconds since 1970.
-    pub now_ms: i64,
-}
-
-/// What a container was found as before a regenerate.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// Completed after all: published as the new run, free.
-    Completed(Box<ContainerEnd>),
-    /// Still being generated: followed again, free.
-    Running,
-    /// Ended without a result: may be regenerated. Holds its `completedAt` and `failedAt` as JSON.
-    Ended(String),
-    /// Could not be read now: again at this time, milliseconds since 1970.
-    Later(i64),
-}
-
-impl Write for Inspected {
-    /// Whether the job still was where it had to be.
-    type Out = bool;
-
-    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<bool, LedgerError>> {
-        Box::pin(async move {
-            let row: Option<(i64, i64)> = sqlx::query_as(
-                "SELECT brief, run FROM job WHERE id = $1 AND state = 'ready' AND claim IS NOT NULL",
-            )
-            .bind(self.job)
-            .fetch_optional(&mut *db)
-            .await?;
-            let Some(at) = row else { return Ok(false) };
-            match &self.found {
-                Found::Later(due_ms) => {
-                    sqlx::query("UPDATE job SET claim = NULL, due_at = $2 WHERE id = $1")
-                        .bind(self.job)
-                        .bind(due_ms)
-                        .execute(db)
-                        .await?;
-                }
-                Found::Ended(seen_before) => {
-                    sqlx::query("UPDATE job SET claim = NULL, seen_before = $2 WHERE id = $1")
-                        .bind(self.job)
-                        .bind(seen_before)
-                        .execute(db)
-                        .await?;
-                }
-                Found::Running => {
-                    note(db, at, self.now_ms, "found running", &detail("job", self.job)).await?;
-                    self.follow(db, at).await?;
-                }
-                Found::Completed(end) => {
-                    note(db, at, self.now_ms, "found completed", &detail("job", self.job)).await?;
-                    self.follow(db, at).await?;
-                    finish_container(db, self.job, end, self.now_ms).await?;
-                }
-            }
-            Ok(true)
-        })
-    }
-}
-
-impl Inspected {
-    /// Makes the job the container's latest, running without a POST of its own.
-    async fn follow(&self, db: &mut SqliteConnection, at: (i64, i64)) -> Result<(), LedgerError> {
-        sqlx::query("UPDATE job SET claim = NULL, state = 'running', accepted_at = $2 WHERE id = $1")
-            .bind(self.job)
-            .bind(self.now_ms)
-            .execute(&mut *db)
-            .await?;
-        sqlx::query(
-            "UPDATE container SET job = $1, run = $2, status = 'running', ended_at = NULL \
-             WHERE brief = $3 AND variant = (SELECT variant FROM job WHERE id = $1)",
-        )
-        .bind(self.job)
-        .bind(at.1)
-        .bind(at.0)
-        .execute(&mut *db)
-        .await?;
-        follow_jobs(db, at, self.now_ms).await
-    }
 }
 
 /// Two minima, each from its index, instead of one over the backlog.

@@ -18,6 +18,7 @@ mod decide;
 mod decision;
 mod error;
 mod hold;
+mod inspect;
 mod open;
 mod ours;
 mod outbox;
@@ -37,11 +38,12 @@ mod tests;
 
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
-pub use claim::{Claim, Claimed, Found, Inspect, Inspected, Inspection, Work};
+pub use claim::{Claim, Claimed, Work};
 pub use decide::{Decide, Received};
 pub use decision::Decision;
 pub use error::LedgerError;
 pub use hold::{Hold, HoldScope, LiftHold, SetHold};
+pub use inspect::{Found, Inspect, Inspected, Inspection};
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
 pub use outbox::PendingRow;
 pub use read::{

@@ -37,6 +37,8 @@ pub struct Submit {
     pub limits: Limits,
     /// `[submit]`
     pub settings: Arc<config::Submit>,
+    /// `layers.max_running_jobs`; 0: no limit of our own.
+    pub running_max: u32,
     /// What containers cost.
     pub prices: Prices,
     /// Nothing is started before this is canceled.

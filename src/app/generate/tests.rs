@@ -138,6 +138,7 @@ impl ByHand {
             held_projects: Vec::new(),
             held_batches: Vec::new(),
             submitting_max: 10,
+            running_max: 0,
             probe_project: None,
             probing: false,
             repeat_after_ms: 0,

@@ -1,7 +1,8 @@
 //! What is claimed, and in which order.
 
 use super::*;
-use crate::ledger::claim::{NEXT_DUE, READY, UNREAD};
+use crate::ledger::claim::{NEXT_DUE, READY};
+use crate::ledger::inspect::UNREAD;
 use crate::ledger::outbox::PENDING;
 
 fn ids(claimed: &[Claimed]) -> Vec<&str> {
@@ -152,4 +153,15 @@ async fn a_job_that_tests_a_hold_is_due_and_neither_held_otherwise_nor_repeated_
     assert!(bench.write(probe("p")).await.unwrap().claimed.is_empty());
     bench.minutes_pass(1);
     assert_eq!(ids(&bench.write(probe("p")).await.unwrap().claimed), ["b3"]);
+}
+
+#[tokio::test]
+async fn no_more_jobs_run_than_we_want_to_by_our_own_choice() {
+    let bench = Bench::new().await;
+    for number in 1..=3 {
+        bench.send(numbered(number, json!({}))).await;
+    }
+    let claim = Claim { running_max: 2, ..bench.claim_of(10) };
+    assert_eq!(bench.write(claim.clone()).await.unwrap().claimed.len(), 2);
+    assert_eq!(bench.write(claim).await.unwrap().claimed.len(), 0, "two are under way");
 }
