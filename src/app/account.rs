@@ -114,9 +114,12 @@ impl Account {
             reason: UNAUTHENTICATED.to_owned(),
             detail: refusal.message.clone(),
             required: None,
+            available: None,
+            stops_reads: false,
             by_api: true,
             since_ms: now_ms,
             probe_ms: Some(now_ms + self.probe_ms),
+            easing: false,
         };
         match self.desk.ledger.write(SetHold(hold)).await {
             Ok(true) => tracing::warn!(

@@ -133,7 +133,10 @@ impl Gauges {
             let whose = match &hold.scope {
                 HoldScope::Account => "account".to_owned(),
                 HoldScope::Project(id) => self.desk.aliases.get(id).unwrap_or(id).clone(),
-                HoldScope::Batch(id) => format!("batch {id}"),
+                HoldScope::Batch { project: None, batch } => format!("batch {batch}"),
+                HoldScope::Batch { project: Some(id), batch } => {
+                    format!("batch {batch} of {}", self.desk.aliases.get(id).unwrap_or(id))
+                }
             };
             let text = format!("{whose}: {} since {}: {}", hold.reason, iso(hold.since_ms), hold.detail);
             notices.push(Notice { kind: NoticeKind::Hold, text });

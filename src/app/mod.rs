@@ -117,6 +117,7 @@ impl Worker {
             health,
             stopping: CancellationToken::new(),
             aliases: Arc::new(aliases),
+            reads_held: Arc::default(),
         };
         let prices = Prices::new(&settings.layers.prices);
         let asked = CancellationToken::new();

@@ -43,8 +43,15 @@ pub enum Scope {
     Account,
     /// One project, by its id.
     Project(String),
-    /// One batch.
+    /// One batch, in whatever project.
     Batch(String),
+    /// One batch, in one project.
+    BatchOfProject {
+        /// The project's id.
+        project: String,
+        /// The batch's id.
+        batch: String,
+    },
 }
 
 impl From<Scope> for HoldScope {
@@ -52,7 +59,8 @@ impl From<Scope> for HoldScope {
         match scope {
             Scope::Account => Self::Account,
             Scope::Project(id) => Self::Project(id),
-            Scope::Batch(id) => Self::Batch(id),
+            Scope::Batch(batch) => Self::Batch { project: None, batch },
+            Scope::BatchOfProject { project, batch } => Self::Batch { project: Some(project), batch },
         }
     }
 }
@@ -157,9 +165,12 @@ async fn carry_out(
                 reason: OPERATOR.to_owned(),
                 detail: format!("{}: {why}", request.who),
                 required: None,
+                available: None,
+                stops_reads: false,
                 by_api: false,
                 since_ms: clock.now_ms(),
                 probe_ms: None,
+                easing: false,
             };
             Ok(if ledger.write(SetHold(hold)).await? { "held" } else { "was held already" }.to_owned())
         }

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::files::{BriefFile, JsonlSink};
 use crate::job::BriefState;
-use crate::ledger::Hold;
+use crate::ledger::{Hold, HoldScope};
 
 /// How long the API may be out of reach before it is mentioned.
 const UNREACHABLE_AFTER: Duration = Duration::from_secs(10);
@@ -222,10 +222,12 @@ fn message(progress: &Progress, ended: u64, left: u64, time: Duration) -> String
 }
 
 fn reason(hold: &Hold) -> String {
-    match hold.scope.target() {
-        "" => hold.reason.clone(),
-        target => format!("{} ({target})", hold.reason),
-    }
+    let target = match &hold.scope {
+        HoldScope::Account => return hold.reason.clone(),
+        HoldScope::Project(id) => id,
+        HoldScope::Batch { batch, .. } => batch,
+    };
+    format!("{} ({target})", hold.reason)
 }
 
 fn count(n: i64) -> u64 {

@@ -192,9 +192,12 @@ impl World {
             reason: reason.to_owned(),
             detail: "needs 120 credits, has 40".to_owned(),
             required,
+            available: None,
+            stops_reads: false,
             by_api: true,
             since_ms: self.clock.now_ms(),
             probe_ms: Some(self.clock.now_ms() + 60_000),
+            easing: false,
         };
         self.ledger.write(SetHold(hold)).await.unwrap();
     }

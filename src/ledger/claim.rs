@@ -32,8 +32,8 @@ pub struct Claim {
     pub key_fingerprint: String,
     /// Projects whose starts are held.
     pub held_projects: Vec<String>,
-    /// Batches whose starts are held.
-    pub held_batches: Vec<String>,
+    /// Batches whose starts are held: the project, '' for whatever project, and the batch.
+    pub held_batches: Vec<(String, String)>,
     /// Jobs of which a POST may have left, at most: an outage then leaves no more outcomes unknown than this.
     pub submitting_max: u32,
     /// `layers.max_running_jobs`: jobs that may run at once by our own choice; 0: no limit of our own.
@@ -124,7 +124,8 @@ impl Write for Claim {
 pub(super) const READY: &str = "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND +due_at <= $2 \
     AND (kind = 'generate' OR seen_before IS NOT NULL) AND ($3 IS NULL OR project_id = $3) \
     AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
-    AND batch_id NOT IN (SELECT value FROM json_each($5)) ORDER BY priority DESC, id LIMIT $6";
+    AND NOT EXISTS (SELECT 1 FROM json_each($5) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
+    AND json_extract(held.value, '$[0]') IN ('', project_id)) ORDER BY priority DESC, id LIMIT $6";
 
 /// Both kinds of due jobs. It sorts the backlog, once for each test of a hold.
 const PROBE: &str = "SELECT id FROM job WHERE claim IS NULL AND input = $1 AND due_at <= $2 \
@@ -133,10 +134,11 @@ const PROBE: &str = "SELECT id FROM job WHERE claim IS NULL AND input = $1 AND d
     AND (SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1) < $8)) \
     AND ($3 IS NULL OR project_id = $3) \
     AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
-    AND batch_id NOT IN (SELECT value FROM json_each($5)) \
+    AND NOT EXISTS (SELECT 1 FROM json_each($5) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
+    AND json_extract(held.value, '$[0]') IN ('', project_id)) \
     ORDER BY coalesce(attempt_at, 0), priority DESC, id LIMIT $6";
 
-fn held_list(list: &[String]) -> String {
+fn held_list(list: &[impl serde::Serialize]) -> String {
     serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
 }
 
@@ -153,7 +155,8 @@ impl Claim {
             "SELECT id FROM job WHERE state = 'submitting' AND claim IS NULL AND input = $1 AND due_at <= $2 \
              AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7) AND ($3 IS NULL OR project_id = $3) \
              AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
-             AND batch_id NOT IN (SELECT value FROM json_each($5)) ORDER BY due_at, id LIMIT $6",
+             AND NOT EXISTS (SELECT 1 FROM json_each($5) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
+    AND json_extract(held.value, '$[0]') IN ('', project_id)) ORDER BY due_at, id LIMIT $6",
         )
         .bind(self.input.word())
         .bind(self.now_ms)

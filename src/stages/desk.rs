@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -29,6 +30,8 @@ pub struct Desk {
     pub stopping: CancellationToken,
     /// Project id → alias, the only project labels in metrics.
     pub aliases: Arc<BTreeMap<String, String>>,
+    /// A hold stops reads too (a dead key): only probes ask the API.
+    pub reads_held: Arc<AtomicBool>,
 }
 
 impl Desk {

@@ -32,9 +32,12 @@ async fn hold(desk: &Desk, bound: &str, organization: &str) {
         reason: OTHER_ORGANIZATION.to_owned(),
         detail: format!("the ledger belongs to organization {bound}, the API key to {organization}"),
         required: None,
+        available: None,
+        stops_reads: false,
         by_api: false,
         since_ms: desk.clock.now_ms(),
         probe_ms: None,
+        easing: false,
     };
     tracing::error!(
         reason = hold.reason,

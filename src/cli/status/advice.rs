@@ -49,9 +49,18 @@ fn held(hold: &Hold, waiting: i64, now_ms: i64, projects: Projects<'_>) -> Vec<S
     let what = match &hold.scope {
         HoldScope::Account => "everything".to_owned(),
         HoldScope::Project(id) => projects.name(id).to_owned(),
-        HoldScope::Batch(id) => format!("batch {}", batch_name(id)),
+        HoldScope::Batch { project: None, batch } => format!("batch {}", batch_name(batch)),
+        HoldScope::Batch { project: Some(id), batch } => {
+            format!("batch {} of {}", batch_name(batch), projects.name(id))
+        }
     };
-    let needs = hold.required.map_or_else(String::new, |credits| format!(" (needs {})", thousands(credits)));
+    let needs = match (hold.required, hold.available) {
+        (Some(required), Some(available)) => {
+            format!(" (needs {}, has {})", thousands(required), thousands(available))
+        }
+        (Some(required), None) => format!(" (needs {})", thousands(required)),
+        (None, _) => String::new(),
+    };
     let head = format!("{what}: {} since {}{needs}", hold.reason, since_when(hold.since_ms, now_ms));
     let mut lines = wrap("! HELD    ", &head);
     if !hold.detail.is_empty() {
@@ -70,7 +79,10 @@ fn what_lifts(hold: &Hold, now_ms: i64, projects: Projects<'_>) -> String {
     let scope = match &hold.scope {
         HoldScope::Account => String::new(),
         HoldScope::Project(id) => format!(" --project {}", quoted(projects.name(id))),
-        HoldScope::Batch(id) => format!(" --batch {}", quoted(id)),
+        HoldScope::Batch { project: None, batch } => format!(" --batch {}", quoted(batch)),
+        HoldScope::Batch { project: Some(id), batch } => {
+            format!(" --project {} --batch {}", quoted(projects.name(id)), quoted(batch))
+        }
     };
     if !hold.by_api {
         return format!("Go on: briefd release{scope}");

@@ -124,7 +124,7 @@ impl Facts {
     fn concerns(&self, hold: &Hold, batch: Option<&str>) -> bool {
         match (&hold.scope, batch) {
             (_, None) | (HoldScope::Account, Some(_)) => true,
-            (HoldScope::Batch(held), Some(batch)) => held == batch,
+            (HoldScope::Batch { batch: held, .. }, Some(batch)) => held == batch,
             (HoldScope::Project(held), Some(_)) => {
                 self.detail.as_ref().is_some_and(|detail| detail.projects.iter().any(|(id, _)| id == held))
             }
@@ -152,7 +152,7 @@ async fn behind(reader: &Reader, hold: &Hold, tally: &[Tally]) -> Result<i64, Le
     match &hold.scope {
         HoldScope::Account => Ok(waiting(None)),
         HoldScope::Project(id) => Ok(waiting(Some(id))),
-        HoldScope::Batch(batch) => reader.batch_waiting(batch).await,
+        HoldScope::Batch { project, batch } => reader.batch_waiting(project.as_deref(), batch).await,
     }
 }
 

@@ -66,10 +66,15 @@ pub(super) fn document(facts: &Facts, settings: &Settings) -> Value {
 }
 
 fn held(hold: &Hold, waiting: i64, projects: Projects<'_>) -> Value {
-    let target = hold.scope.target();
+    let target = match &hold.scope {
+        HoldScope::Account => "",
+        HoldScope::Project(id) => id,
+        HoldScope::Batch { batch, .. } => batch,
+    };
     let project = match &hold.scope {
         HoldScope::Project(id) => projects.alias(id),
-        HoldScope::Account | HoldScope::Batch(_) => None,
+        HoldScope::Batch { project, .. } => project.as_deref().map(|id| projects.name(id)),
+        HoldScope::Account => None,
     };
     json!({
         "scope": hold.scope.word(),
@@ -78,6 +83,7 @@ fn held(hold: &Hold, waiting: i64, projects: Projects<'_>) -> Value {
         "reason": hold.reason,
         "detail": hold.detail,
         "required": hold.required,
+        "available": hold.available,
         "setBy": if hold.by_api { "api" } else { "operator" },
         "since": iso(hold.since_ms),
         "probeAt": hold.probe_ms.map(iso),

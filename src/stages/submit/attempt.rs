@@ -9,7 +9,7 @@ use super::Submit;
 use crate::job::answer;
 use crate::job::{Acceptance, Event, JobState, Refusal, Trouble, Verdict, Wait, verdict};
 use crate::layers::{Class, Permit, TraceContext};
-use crate::ledger::{Again, AttemptOutcome, Claimed, Hold, HoldScope, RecordOutcome, Started, Told};
+use crate::ledger::{Again, AttemptOutcome, Claimed, Hold, RecordOutcome, Started, Told};
 use crate::record::{RecordError, Source};
 use crate::stages::back_off::{after, delay};
 use crate::stages::look_up::{Found, look_up};
@@ -167,7 +167,8 @@ impl Submit {
             }
         }
         if matches!(write.outcome, AttemptOutcome::Accepted(_)) {
-            for hold in holds.iter().filter(|hold| hold.by_api && concerns(hold, job)) {
+            let of_job = |hold: &&Hold| hold.scope.stops(&job.project_id, &job.batch_id);
+            for hold in holds.iter().filter(|hold| hold.by_api).filter(of_job) {
                 if let Err(error) = self.lift(hold).await {
                     tracing::error!(stage = "submit", %error, "a hold could not be lifted");
                 }
@@ -294,14 +295,6 @@ struct Conclusion {
     told: Told,
     /// When it is tried again, should it be.
     retry: Duration,
-}
-
-fn concerns(hold: &Hold, job: &Claimed) -> bool {
-    match &hold.scope {
-        HoldScope::Account => true,
-        HoldScope::Project(id) => *id == job.project_id,
-        HoldScope::Batch(id) => *id == job.batch_id,
-    }
 }
 
 /// A brief whose own `budget.maxCredits` is below what it needs fails by itself and holds nobody.

@@ -53,7 +53,7 @@ impl Submit {
         let found = match &hold.scope {
             HoldScope::Account => self.probe_account(hold).await,
             HoldScope::Project(_) => self.probe_credits(hold).await,
-            HoldScope::Batch(_) => Found::Still,
+            HoldScope::Batch { .. } => Found::Still,
         };
         let next = SetHold(Hold { probe_ms: Some(self.next_probe(&hold.reason)), ..hold.clone() });
         match found {
@@ -136,7 +136,8 @@ impl Submit {
             tracing::info!(
                 stage = "submit",
                 scope = hold.scope.word(),
-                target = hold.scope.target(),
+                project = hold.scope.project(),
+                batch = hold.scope.batch(),
                 reason = hold.reason,
                 "the hold is over; starts go on"
             );
@@ -174,16 +175,20 @@ impl Submit {
             required: refusal
                 .and_then(answer::required_credits)
                 .and_then(|credits| i64::try_from(credits).ok()),
+            available: None,
+            stops_reads: false,
             by_api: true,
             since_ms: self.desk.clock.now_ms(),
             probe_ms: Some(self.next_probe(code)),
+            easing: false,
         };
         match self.desk.ledger.write(SetHold(hold.clone())).await {
             Ok(true) => {
                 tracing::warn!(
                     stage = "submit",
                     scope = hold.scope.word(),
-                    target = hold.scope.target(),
+                    project = hold.scope.project(),
+                    batch = hold.scope.batch(),
                     reason = code,
                     detail = hold.detail,
                     "starts are held; nothing fails, and it goes on by itself once this is mended"
@@ -231,8 +236,8 @@ fn bound_by_holds<'a>(claim: &mut Claim, holds: impl Iterator<Item = (&'a Hold, 
             (HoldScope::Project(id), Found::Still) => claim.held_projects.push(id.clone()),
             (HoldScope::Project(id), Found::NotYet) => waiting.push(id.clone()),
             (HoldScope::Project(id), Found::AskWithAJob) => tested.push(id.clone()),
-            (HoldScope::Batch(id), Found::Still | Found::NotYet | Found::AskWithAJob) => {
-                claim.held_batches.push(id.clone());
+            (HoldScope::Batch { project, batch }, Found::Still | Found::NotYet | Found::AskWithAJob) => {
+                claim.held_batches.push((project.clone().unwrap_or_default(), batch.clone()));
             }
         }
     }
@@ -259,9 +264,12 @@ mod tests {
             reason: if by_api { "BILLING_EXHAUSTED" } else { "OPERATOR" }.to_owned(),
             detail: String::new(),
             required: None,
+            available: None,
+            stops_reads: false,
             by_api,
             since_ms: 0,
             probe_ms: by_api.then_some(0),
+            easing: false,
         }
     }
 
