@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::endpoint::Endpoint;
 use super::http::{BuildError, base_of, http_client};
 use super::key::{KeyError, KeyStore};
+use super::list::ListQuery;
 use super::transport::Transport;
 use super::wire::{self, CancelAnswer, Credits, ListPage, Progress, Whoami};
 use crate::clock::Clock;
@@ -29,21 +30,6 @@ pub struct TraceContext<'a> {
     pub parent: Option<&'a str>,
     /// `tracestate`
     pub state: Option<&'a str>,
-}
-
-/// What to list; `Default` is the API's default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListQuery {
-    /// Only containers with one of these statuses; empty: all.
-    pub statuses: Vec<String>,
-    /// Created then or later.
-    pub since: Option<Timestamp>,
-    /// Created then or earlier.
-    pub until: Option<Timestamp>,
-    /// Containers a page, 1 to 200.
-    pub limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    pub cursor: Option<String>,
 }
 
 /// The Layers API. Cheap to clone; clones share connections and key. Each call sends at most one request and
@@ -121,22 +107,12 @@ impl Client {
         self.transport.ask(Endpoint::Progress, request, wire::progress).await
     }
 
-    /// `GET /v1/projects/:projectId/content`: one page.
+    /// `GET /v1/projects/:projectId/content`: one page. [`Pages`](super::Pages) walks through all of them.
     pub async fn list(&self, project_id: &str, query: &ListQuery) -> Result<ListPage, Trouble> {
         let mut url = self.url(&["v1", "projects", project_id, "content"])?;
-        {
-            let mut pairs = url.query_pairs_mut();
-            for status in &query.statuses {
-                pairs.append_pair("status", status);
-            }
-            let times =
-                [("since", query.since), ("until", query.until)].map(|(n, time)| (n, time.map(text_of)));
-            let limit = ("limit", query.limit.map(text_of));
-            for (name, value) in times.into_iter().chain([limit, ("cursor", query.cursor.clone())]) {
-                if let Some(value) = value {
-                    pairs.append_pair(name, &value);
-                }
-            }
+        let pairs = query.pairs();
+        if !pairs.is_empty() {
+            url.query_pairs_mut().extend_pairs(pairs);
         }
         self.transport.ask(Endpoint::List, self.http.get(url), wire::list).await
     }
@@ -220,7 +196,7 @@ impl Client {
     )]
     fn url(&self, segments: &[&str]) -> Result<Url, Trouble> {
         if let Some(id) = segments.iter().find(|segment| !fits_a_path(segment)) {
-            return Err(refused_here(id));
+            return Err(refused_here(&self.blank_key(id)));
         }
         let mut url = self.base_url.clone();
         add_segments(&mut url, segments);
@@ -261,10 +237,6 @@ fn refused_here(id: &str) -> Trouble {
         details: None,
         retry_after: None,
     })
-}
-
-fn text_of(value: impl fmt::Display) -> String {
-    value.to_string()
 }
 
 #[cfg(test)]

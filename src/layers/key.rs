@@ -13,6 +13,9 @@ use crate::config::layers::{ApiKey, Auth};
 const BLANK: &str = "[redacted]";
 /// A shorter text is no key (they have over 60 characters), and blanking it would spoil honest answers.
 const SHORTEST_BLANKED: usize = 8;
+/// Backslashes before one escaped character: JSON texts four deep. Without a bound, a long row of them would be read
+/// again from each of its places.
+const MOST_BACKSLASHES: usize = 8;
 
 /// A key that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -121,11 +124,11 @@ impl Key {
         &self.fingerprint
     }
 
-    /// `text` with the key blanked, however JSON spells it: who reads the text would have the key.
+    /// `text` with the key blanked, however JSON or a URL spells it: who reads the text would have the key.
     pub(super) fn blank<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let Some(secret) = &self.blanked else { return Cow::Borrowed(text) };
         let secret = secret.expose_secret();
-        if !text.contains('\\') && !text.contains(secret) {
+        if !text.contains(['\\', '%']) && !text.contains(secret) {
             return Cow::Borrowed(text);
         }
         let (mut clean, mut rest, mut copied) = (String::new(), text, 0);
@@ -149,21 +152,35 @@ impl Key {
     }
 }
 
-/// How many bytes at the start of `text` spell `secret`: each character as itself or as JSON may escape it, so `_`, `\_`
-/// or `\u005f`.
+/// How many bytes at the start of `text` spell `secret`.
 fn spelled(text: &str, secret: &str) -> Option<usize> {
-    let rest = secret.chars().try_fold(text, |rest, wanted| {
-        if let Some(rest) = rest.strip_prefix(wanted) {
-            // A backslash of the key may be written as two.
-            return Some(if wanted == '\\' { rest.strip_prefix(wanted).unwrap_or(rest) } else { rest });
-        }
-        let escape = rest.strip_prefix('\\')?;
-        escape.strip_prefix(wanted).or_else(|| {
-            let (digits, rest) = escape.strip_prefix('u')?.split_at_checked(4)?;
-            (u32::from_str_radix(digits, 16).ok()? == u32::from(wanted)).then_some(rest)
-        })
-    })?;
+    let rest = secret.chars().try_fold(text, after_char)?;
     Some(text.len() - rest.len())
+}
+
+/// What follows on `wanted` at the start of `rest`: written as itself, as JSON may escape it (`_`, `\_`, `\u005f`; with
+/// more backslashes where a JSON text stands in another), or as a URL may (`%5F`, and `%255F` where one stands in another).
+fn after_char(rest: &str, wanted: char) -> Option<&str> {
+    if let Some(rest) = rest.strip_prefix(wanted) {
+        // A backslash of the key may be written as two.
+        return Some(if wanted == '\\' { rest.strip_prefix(wanted).unwrap_or(rest) } else { rest });
+    }
+    let is_wanted = |digits| u32::from_str_radix(digits, 16).is_ok_and(|code| code == u32::from(wanted));
+    if let Some(mut escape) = rest.strip_prefix('%') {
+        while let Some(inner) = escape.strip_prefix("25") {
+            escape = inner;
+        }
+        let (digits, rest) = escape.split_at_checked(2)?;
+        return is_wanted(digits).then_some(rest);
+    }
+    let mut escape = rest.strip_prefix('\\')?;
+    for _ in 1..MOST_BACKSLASHES {
+        escape = escape.strip_prefix('\\').unwrap_or(escape);
+    }
+    escape.strip_prefix(wanted).or_else(|| {
+        let (digits, rest) = escape.strip_prefix('u')?.split_at_checked(4)?;
+        is_wanted(digits).then_some(rest)
+    })
 }
 
 fn fingerprint(plain: &str) -> String {
@@ -174,6 +191,8 @@ fn fingerprint(plain: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn key(plain: &str, auth: Auth) -> Key {
@@ -219,6 +238,47 @@ mod tests {
             format!(r#"{{"ö":"a{escaped}z","b":"lp\u005ftest\u005F0123456789\n","lp_test_012345678":1}}"#);
         let clean = r#"{"ö":"a[redacted]z","b":"[redacted]\n","lp_test_012345678":1}"#;
         assert_eq!(key.blank(&text), clean);
+    }
+
+    #[test]
+    fn a_key_in_percent_escapes_is_blanked() {
+        let key = key("lp_test_0123456789", Auth::XApiKey);
+        for spelling in ["lp%5Ftest%5f0123456789", "%6C%70_test_0123456789", "lp%255Ftest%25255F0123456789"] {
+            let text = format!("GET https://example.com/v1/x?key={spelling}&y=%5F failed");
+            assert_eq!(key.blank(&text), "GET https://example.com/v1/x?key=[redacted]&y=%5F failed");
+        }
+        for honest in ["100 % of %5F%", "%", "%2", "%25", "%ö", "%6C%70_test"] {
+            assert!(matches!(key.blank(honest), Cow::Borrowed(_)), "{honest}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_a_json_text_within_a_json_text_is_blanked() {
+        let key = key("lp_test_0123456789", Auth::XApiKey);
+        let text = r#"{"body":"{\"key\":\"lp\\u005ftest\\\\u005f0123456789\"}"}"#;
+        assert_eq!(key.blank(text), r#"{"body":"{\"key\":\"[redacted]\"}"}"#);
+        let row = "\\".repeat(1 << 20);
+        assert_eq!(key.blank(&row), row.as_str(), "and in a moment");
+    }
+
+    proptest! {
+        #[test]
+        fn however_it_is_spelled_the_key_does_not_come_out(
+            spellings in prop::collection::vec(0..6_u8, 18),
+            (before, after) in (r"[a-z%\\ö]{0,4}", r"[a-z%\\ö]{0,4}"),
+        ) {
+            let plain = "lp_test_0123456789";
+            let spelled: String = plain.chars().zip(spellings).map(|(char, spelling)| match spelling {
+                0 => format!("\\u{:04x}", u32::from(char)),
+                1 => format!("%{:02X}", u32::from(char)),
+                2 => format!("%25{:02x}", u32::from(char)),
+                3 => format!("\\\\u{:04X}", u32::from(char)),
+                _ => char.to_string(),
+            }).collect();
+            let key = key(plain, Auth::XApiKey);
+            let text = format!("{before} {spelled} {after}");
+            prop_assert_eq!(key.blank(&text), format!("{before} {BLANK} {after}"));
+        }
     }
 
     #[test]

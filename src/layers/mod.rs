@@ -18,6 +18,7 @@ mod fields;
 mod http;
 mod key;
 pub mod limits;
+mod list;
 mod retry_after;
 mod transport;
 mod wire;
@@ -25,8 +26,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, ListQuery, TraceContext};
+pub use client::{Client, TraceContext};
 pub use http::BuildError;
 pub use key::KeyError;
 pub use limits::{Class, Limits, Numbers, Permit, Priority};
+pub use list::{ListQuery, Pages, PagesEnd};
 pub use wire::{CancelAnswer, Credits, ListPage, Progress, Whoami};

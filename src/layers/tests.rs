@@ -234,17 +234,19 @@ async fn a_list_asks_with_every_filter_and_reads_its_page() {
     let server = Server::start(json("200 OK", page)).await;
     let query = ListQuery {
         statuses: vec!["queued".to_owned(), "generating".to_owned()],
+        formats: vec!["video_remix".to_owned(), "ugc_remix".to_owned()],
         since: Some(Timestamp::UNIX_EPOCH),
+        until: Some(Timestamp::from_millisecond(1_500).unwrap()),
         limit: Some(200),
         cursor: Some("a&b=c".to_owned()),
-        ..ListQuery::default()
     };
     let page = client(&server).list("p", &query).await.unwrap();
     assert_eq!(page.next_cursor.as_deref(), Some("n&x"));
     assert_eq!(page.items[0].status, ApiStatus::Running("queued".to_owned()));
     let request = server.only_request();
-    let expected = "GET /v1/projects/p/content?status=queued&status=generating&since=1970-01-01T00%3A00%3A00Z&\
-                    limit=200&cursor=a%26b%3Dc HTTP/1.1";
+    let expected = "GET /v1/projects/p/content?status=queued&status=generating&format=video_remix&\
+                    format=ugc_remix&since=1970-01-01T00%3A00%3A00Z&until=1970-01-01T00%3A00%3A01.5Z&limit=200&\
+                    cursor=a%26b%3Dc HTTP/1.1";
     assert_eq!(request.lines().next().unwrap(), expected);
 }
 
@@ -402,6 +404,42 @@ async fn the_key_is_blanked_in_every_answer() {
     let refusal = refusal_of(json("401 Unauthorized", &envelope)).await;
     assert_eq!(refusal.message, "bad key [redacted]");
     assert!(!format!("{refusal:?}").contains(KEY));
+}
+
+#[tokio::test]
+async fn the_key_is_blanked_in_the_oddest_places() {
+    let escaped = KEY.replace('_', "\\u005f");
+    let percent = KEY.replace('_', "%5F");
+    let envelope = format!(
+        r#"{{"error":{{"code":"{KEY}","message":"GET /v1/x?key={percent} failed","requestId":"req-{escaped}",
+            "details":{{"{KEY}":["{escaped}",{{"header":"Bearer {KEY}"}}],"body":"{{\"key\":\"{escaped}\"}}"}}}}}}"#
+    );
+    let headers =
+        format!("Retry-After: {KEY}\r\nLocation: http://127.0.0.1:1/?{KEY}\r\nContent-Type: {KEY}\r\n");
+    for status in ["401 Unauthorized", "302 Found", "500 Internal Server Error"] {
+        let refusal = refusal_of(http(status, &headers, &envelope)).await;
+        let shown = format!("{refusal:?}");
+        assert!(!shown.contains("secret") && !shown.contains("abcdef"), "{shown}");
+        assert_eq!(refusal.request_id.as_deref(), Some("req-[redacted]"));
+        assert_eq!(refusal.message, "GET /v1/x?key=[redacted] failed");
+        let (no_answer, _) = no_answer_of(http(status, &headers, &format!("<html>{KEY}"))).await;
+        assert!(!format!("{no_answer:?}").contains("secret"), "{no_answer:?}");
+    }
+    let page = format!(r#"{{"items":[{{"id":"{KEY}","status":"{escaped}"}}],"nextCursor":"{KEY}"}}"#);
+    let server = Server::start(json("200 OK", &page)).await;
+    let page = client(&server).list("p", &ListQuery::default()).await.unwrap();
+    assert!(!format!("{page:?}").contains("secret"));
+    // An id that cannot be sent is shown; cut in the middle, the key in it would no longer be known.
+    let trouble = client(&server).job(&format!("job\n{KEY}")).await.unwrap_err();
+    assert!(!format!("{trouble:?}").contains("lp_test"), "{trouble:?}");
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_before_the_json_costs_nothing() {
+    let server = Server::start(json("202 Accepted", &format!("\u{feff}{ACCEPTED}"))).await;
+    assert_eq!(submit(&client(&server)).await.unwrap().job_id, "job_1");
+    let server = Server::start(json("200 OK", "\u{feff} {\"status\":\"completed\"}\n")).await;
+    assert_eq!(client(&server).container("c").await.unwrap().record, r#"{"status":"completed"}"#);
 }
 
 #[tokio::test]

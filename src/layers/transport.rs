@@ -124,7 +124,8 @@ impl Transport {
         let bytes = self.body(key, response).await?;
         let text = String::from_utf8(bytes)
             .map_err(|_| unreadable(&format!("{status} with a body that is not UTF-8")))?;
-        let text = key.blank(&text);
+        // Some servers begin with a byte order mark, which is not part of the JSON behind it.
+        let text = key.blank(text.strip_prefix('\u{feff}').unwrap_or(&text));
         if (200..300).contains(&status) {
             return match read(&text) {
                 Ok(value) => Ok((status, value)),

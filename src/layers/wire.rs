@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::fields::Fields;
 use crate::job::{Acceptance, ApiStatus, ContainerReading, JobReading, ListedContainer, Refusal};
@@ -52,6 +51,10 @@ pub struct Whoami {
     pub organization_id: Option<String>,
     /// `organizationName`
     pub organization_name: Option<String>,
+    /// `workspaceId`
+    pub workspace_id: Option<String>,
+    /// `apiKeyId`: names the key without giving it away.
+    pub api_key_id: Option<String>,
     /// `scopes`
     pub scopes: Option<Vec<String>>,
     /// `rateLimitTier`, as the API writes it.
@@ -73,6 +76,12 @@ pub struct Credits {
     pub balance: Option<i64>,
     /// `reservedCredits`
     pub reserved: Option<i64>,
+    /// `usedThisPeriod`
+    pub used_this_period: Option<i64>,
+    /// `billingStatus`, as the API writes it.
+    pub billing_status: Option<String>,
+    /// `organizationId`
+    pub organization_id: Option<String>,
     /// `estimatedCreditsPerFormat`
     pub per_format: BTreeMap<String, u64>,
 }
@@ -116,10 +125,10 @@ pub(super) fn job(text: &str, asked: &str) -> Result<JobReading, Unreadable> {
 pub(super) fn container(text: &str, asked: &str) -> Result<ContainerReading, Unreadable> {
     let fields = object(text)?;
     Ok(ContainerReading {
-        id: fields.text("id").unwrap_or_else(|| asked.to_owned()),
+        id: fields.text("id").or_else(|| fields.text("containerId")).unwrap_or_else(|| asked.to_owned()),
         status: fields.status().ok_or_else(|| lacks("status"))?,
         format: fields.text("format"),
-        brief: fields.read::<Value>("brief"),
+        brief: fields.value("brief"),
         created_at: fields.time("createdAt"),
         updated_at: fields.time("updatedAt"),
         completed_at: fields.time("completedAt"),
@@ -179,6 +188,8 @@ pub(super) fn whoami(text: &str) -> Result<Whoami, Unreadable> {
     Ok(Whoami {
         organization_id: fields.text("organizationId"),
         organization_name: fields.text("organizationName"),
+        workspace_id: fields.text("workspaceId"),
+        api_key_id: fields.text("apiKeyId"),
         scopes: fields.read("scopes"),
         tier: fields.text("rateLimitTier"),
         kill_switch: fields.read("killSwitch"),
@@ -202,6 +213,9 @@ pub(super) fn credits(text: &str) -> Result<Credits, Unreadable> {
         available: fields.credits("available").or_else(left),
         balance,
         reserved,
+        used_this_period: fields.credits("usedThisPeriod"),
+        billing_status: fields.text("billingStatus"),
+        organization_id: fields.text("organizationId"),
         per_format: per_format.unwrap_or_default(),
     })
 }
@@ -212,9 +226,9 @@ pub(super) fn refusal(text: &str, status: u16) -> Option<Refusal> {
     Some(Refusal {
         status,
         code: error.text("code")?,
-        message: error.text("message").unwrap_or_default(),
+        message: error.prose("message").unwrap_or_default(),
         request_id: error.text("requestId"),
-        details: error.read("details"),
+        details: error.value("details"),
         retry_after: None,
     })
 }
@@ -332,6 +346,7 @@ mod tests {
             balance: Some(10),
             reserved: Some(3),
             per_format: BTreeMap::from([("auto".into(), 120)]),
+            ..Credits::default()
         };
         assert_eq!(all.unwrap(), expected);
         assert_eq!(credits(r#"{"balance":10,"reservedCredits":3}"#).unwrap().available, Some(7));
