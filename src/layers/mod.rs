@@ -28,5 +28,5 @@ mod tests;
 pub use client::{Client, ListQuery, TraceContext};
 pub use http::BuildError;
 pub use key::KeyError;
-pub use limits::{Class, Limits, Numbers, Permit, Priority};
+pub use limits::{Bound, Class, Limits, Numbers, Permit, Priority, Slice, StartAnswer};
 pub use wire::{CancelAnswer, Credits, ListPage, Progress, Whoami};
