@@ -9,7 +9,7 @@ use super::Worker;
 use crate::config::layers::{LimitOverrides, Tier};
 use crate::job::Trouble;
 use crate::layers::{self, Limits, Numbers, Priority};
-use crate::ledger::{Hold, HoldScope, SetHold};
+use crate::ledger::{Hold, HoldScope, RememberTier, SetHold};
 use crate::stages::{Desk, Prices, belongs, lift_account};
 
 /// How often an API that does not answer is asked again.
@@ -87,9 +87,13 @@ impl Account {
             }
         };
         if self.ask_tier
-            && let Some(numbers) = me.tier.as_deref().and_then(Numbers::with_tier_word)
+            && let Some(tier) = me.tier
+            && let Some(numbers) = Numbers::with_tier_word(&tier)
         {
             self.limits.set_numbers(Some(numbers.overridden(self.overrides)));
+            if let Err(error) = self.desk.ledger.write(RememberTier(tier)).await {
+                tracing::warn!(%error, "the tier could not be stored; the next start begins with the lowest");
+            }
         }
         if let Some(organization) = me.organization_id {
             belongs(&self.desk, organization).await;

@@ -107,6 +107,7 @@ impl World {
             repeat_after_ms: 0,
             probe_project: None,
             probing: false,
+            forget_starts_ms: None,
         };
         self.ledger.write(claim).await.unwrap().claimed.remove(0)
     }

@@ -44,14 +44,6 @@ impl Ledger {
         .await?)
     }
 
-    /// When POSTs were made since `since_ms`, the latest of each job, milliseconds since 1970.
-    pub async fn starts_since(&self, since_ms: i64) -> Result<Vec<i64>, LedgerError> {
-        Ok(sqlx::query_scalar("SELECT attempt_at FROM job WHERE attempt_at >= $1 ORDER BY attempt_at")
-            .bind(since_ms)
-            .fetch_all(&self.reader().pool)
-            .await?)
-    }
-
     /// Whether anything of this input is still under way: a job that is open, or a message that has not left.
     pub async fn is_busy(&self) -> Result<bool, LedgerError> {
         Ok(sqlx::query_scalar(

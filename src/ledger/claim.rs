@@ -8,6 +8,7 @@ use super::ours::OurFailure;
 use super::outbox::{ContainerPart, insert_brief_failed, insert_container_record};
 use super::rows::{BriefRow, Input, RunRow, follow_jobs, note};
 use super::settle::finish_run_if_complete;
+use super::spent::spend_starts;
 use super::writer::Write;
 use super::{Ledger, LedgerError};
 use crate::record::RecordType;
@@ -46,6 +47,9 @@ pub struct Claim {
     /// The job tests a hold: each time another one, so that one that is refused whatever happens does not keep the hold
     /// in force for all.
     pub probing: bool,
+    /// Starts that were drawn before this count against no rate limit any more, milliseconds since 1970; `None`: there is
+    /// no limit, and nothing is kept.
+    pub forget_starts_ms: Option<i64>,
 }
 
 /// What a claim brought.
@@ -114,6 +118,9 @@ impl Write for Claim {
             let mut claimed = Vec::new();
             for id in self.choose(db).await? {
                 claimed.push(self.claim(db, id).await?);
+            }
+            if let Some(forget_ms) = self.forget_starts_ms {
+                spend_starts(db, claimed.len(), self.now_ms, forget_ms).await?;
             }
             Ok(Work { claimed, expired })
         })

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::Submit;
 use crate::job::answer;
 use crate::job::{Acceptance, Event, JobState, Refusal, Trouble, Verdict, Wait, verdict};
-use crate::layers::{Class, Permit, TraceContext};
 use crate::ledger::{Again, AttemptOutcome, Claimed, Hold, RecordOutcome, Started, Told};
+use crate::layers::{Bound, Permit, StartAnswer, TraceContext};
 use crate::record::{RecordError, Source};
 use crate::stages::back_off::{after, delay};
 use crate::stages::look_up::{Found, look_up};
@@ -28,17 +28,17 @@ impl Submit {
             None
         } else {
             let answer = self.post(&job).await;
-            permit.answered();
-            Some(answer)
+            let bound = permit.start_answered(start_answer(&answer));
+            Some((answer, bound))
         };
         let conclusion = match answer {
             None => self.looked_up(&job, false, None).await,
-            Some(Ok(acceptance)) => Conclusion {
+            Some((Ok(acceptance), _)) => Conclusion {
                 told: Told { status: Some(202), request_id: None, detail: acceptance.job_id.clone() },
                 outcome: AttemptOutcome::Accepted(Started::from(acceptance)),
                 retry: Duration::ZERO,
             },
-            Some(Err(trouble)) => self.troubled(&job, trouble).await,
+            Some((Err(trouble), bound)) => self.troubled(&job, trouble, bound).await,
         };
         self.record(&job, conclusion, holds).await;
     }
@@ -63,7 +63,7 @@ impl Submit {
     }
 
     /// What follows from anything but a readable 2xx.
-    async fn troubled(&self, job: &Claimed, trouble: Trouble) -> Conclusion {
+    async fn troubled(&self, job: &Claimed, trouble: Trouble, bound: Option<Bound>) -> Conclusion {
         let told = told(&trouble);
         let attempt = u32::try_from(job.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
         let back_off = delay(self.settings.retry_initial, self.settings.retry_max, attempt);
@@ -77,11 +77,11 @@ impl Submit {
             Verdict::Wait(Wait::InProgress) => {
                 (Again::ToldToWait, retry_after(refusal, Duration::from_secs(1)))
             }
-            Verdict::Wait(Wait::RateLimited) => {
-                let wait = retry_after(refusal, RATE_LIMITED_WAIT);
-                self.limits.slow(Class::Start, wait);
-                (Again::ToldToWait, wait)
+            // It goes first when a job has ended; the limits say when.
+            Verdict::Wait(Wait::RateLimited) if bound == Some(Bound::RunningJobs) => {
+                (Again::ToldToWait, Duration::ZERO)
             }
+            Verdict::Wait(Wait::RateLimited) => (Again::ToldToWait, retry_after(refusal, RATE_LIMITED_WAIT)),
             Verdict::Hold(scope, reason) => {
                 if over_own_budget(job, refusal) {
                     return self.refused(job, refusal, told).await;
@@ -308,6 +308,16 @@ fn over_own_budget(job: &Claimed, refusal: Option<&Refusal>) -> bool {
 
 fn retry_after(refusal: Option<&Refusal>, default: Duration) -> Duration {
     refusal.and_then(|refusal| refusal.retry_after).unwrap_or(default)
+}
+
+fn start_answer(answer: &Result<Acceptance, Trouble>) -> StartAnswer {
+    match answer {
+        Ok(_) => StartAnswer::Accepted,
+        Err(trouble @ Trouble::Refusal(refusal)) if verdict(trouble) == Verdict::Wait(Wait::RateLimited) => {
+            StartAnswer::TooMany(retry_after(Some(refusal), RATE_LIMITED_WAIT))
+        }
+        Err(Trouble::Refusal(_) | Trouble::NotConnected(_) | Trouble::NoAnswer(_)) => StartAnswer::Other,
+    }
 }
 
 fn told(trouble: &Trouble) -> Told {

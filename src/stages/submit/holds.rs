@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Submit;
 use crate::job::Refusal;
 use crate::job::answer::{self, HoldReason};
-use crate::layers::Priority;
+use crate::layers::{Class, Priority};
 use crate::ledger::{Claim, Claimed, Hold, HoldScope, LedgerError, LiftHold, SetHold};
 use crate::stages::back_off::after;
 use crate::stages::belongs;
@@ -33,6 +33,7 @@ impl Submit {
             repeat_after_ms: after(0, self.settings.repeat_after),
             probe_project: None,
             probing: false,
+            forget_starts_ms: self.limits.forget_before_ms(Class::Start),
         };
         let holds = Arc::new(self.desk.ledger.reader().holds().await?);
         let mut found = Vec::with_capacity(holds.len());
@@ -287,6 +288,7 @@ mod tests {
             repeat_after_ms: 0,
             probe_project: None,
             probing: false,
+            forget_starts_ms: None,
         };
         bound_by_holds(&mut claim, holds.iter().map(|(hold, found)| (hold, *found)));
         claim
