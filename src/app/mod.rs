@@ -6,6 +6,7 @@
 
 mod account;
 pub mod enqueue;
+pub mod evidence;
 mod gauges;
 pub mod generate;
 pub mod requests;
@@ -26,7 +27,7 @@ use crate::layers::{self, Limits};
 use crate::ledger::{Input, Ledger, LedgerError, OpenOptions};
 use crate::stages::intake::{Intake, Rulebook, Sum};
 use crate::stages::publish::Publish;
-use crate::stages::submit::Submit;
+use crate::stages::submit::{Submit, Trial};
 use crate::stages::track::Track;
 use crate::stages::{Desk, Prices};
 use crate::telemetry::{Health, Metrics};
@@ -163,6 +164,7 @@ impl Worker {
             running_max: self.settings.layers.max_running_jobs,
             prices: self.prices.clone(),
             may_start: self.asked.clone(),
+            trial: Trial::default(),
         };
         let track = Track {
             desk: self.desk.clone(),
