@@ -6,6 +6,7 @@
 
 mod account;
 pub mod enqueue;
+pub mod evidence;
 mod gauges;
 pub mod generate;
 mod permits;
@@ -28,7 +29,7 @@ use crate::layers::{self, Limits, Numbers};
 use crate::ledger::{Input, Ledger, LedgerError, OpenOptions};
 use crate::stages::intake::{Intake, Rulebook, Sum};
 use crate::stages::publish::Publish;
-use crate::stages::submit::Submit;
+use crate::stages::submit::{Submit, Trial};
 use crate::stages::track::Track;
 use crate::stages::{Desk, Prices};
 use crate::telemetry::{Health, Metrics};
@@ -149,6 +150,7 @@ impl Worker {
             running_max: self.settings.layers.max_running_jobs,
             prices: self.prices.clone(),
             may_start: self.asked.clone(),
+            trial: Trial::default(),
         };
         let track = Track {
             desk: self.desk.clone(),

@@ -86,6 +86,6 @@ fn say(out: &mut impl Write, handed_over: HandedOver, then: &str) -> anyhow::Res
 }
 
 /// Who asks, for the records.
-fn who() -> String {
+pub(super) fn who() -> String {
     std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned())
 }

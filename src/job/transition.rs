@@ -41,6 +41,9 @@ pub enum Event {
     SeenBefore,
     /// Look-up: our container is there, with an equal brief.
     FoundOurs,
+    /// Look-up: our container is there, but it has siblings, which only a 2xx to the same POST names: it is sent once
+    /// more (`id` guards), and never counts as harmless again.
+    FoundInPart,
     /// Look-up: our container id is there, but with another brief.
     FoundOther,
     /// Look-up: not there (once).
@@ -77,7 +80,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Claimed,
         Self::Unclaimed,
         Self::Accepted,
@@ -88,6 +91,7 @@ impl Event {
         Self::Refused,
         Self::SeenBefore,
         Self::FoundOurs,
+        Self::FoundInPart,
         Self::FoundOther,
         Self::NotFound,
         Self::NotFoundForSure,
@@ -148,6 +152,7 @@ const fn from_ready(event: Event) -> Next {
         | Event::Refused
         | Event::SeenBefore
         | Event::FoundOurs
+        | Event::FoundInPart
         | Event::FoundOther
         | Event::NotFound
         | Event::NotFoundForSure
@@ -165,7 +170,7 @@ const fn from_ready(event: Event) -> Next {
 
 const fn from_submitting_harmless(event: Event) -> Next {
     match event {
-        Event::Unanswered => Next::To(JobState::Submitting),
+        Event::Unanswered | Event::FoundInPart => Next::To(JobState::Submitting),
         Event::Accepted | Event::FoundOurs => Next::To(JobState::Running),
         Event::Unclaimed | Event::NotConnected | Event::ToldToWait | Event::Held => Next::To(JobState::Ready),
         // After `SeenBefore` on a first attempt: somebody else's container, or none at all.
@@ -198,6 +203,7 @@ const fn from_submitting_unknown(event: Event) -> Next {
         | Event::Unanswered
         | Event::ToldToWait
         | Event::Held
+        | Event::FoundInPart
         | Event::NotFound => Next::To(JobState::Submitting),
         Event::Accepted | Event::FoundOurs => Next::To(JobState::Running),
         Event::Refused | Event::SeenBefore | Event::RepeatForbidden => Next::LookUp,
@@ -231,6 +237,7 @@ const fn from_running(event: Event) -> Next {
         | Event::Refused
         | Event::SeenBefore
         | Event::FoundOurs
+        | Event::FoundInPart
         | Event::FoundOther
         | Event::NotFound
         | Event::NotFoundForSure
@@ -261,6 +268,7 @@ const fn from_parked(event: Event) -> Next {
         | Event::Held
         | Event::Refused
         | Event::SeenBefore
+        | Event::FoundInPart
         | Event::FoundOther
         | Event::NotFound
         | Event::NotFoundForSure

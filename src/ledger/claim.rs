@@ -276,7 +276,7 @@ pub(super) async fn reject(
 ) -> Result<(), LedgerError> {
     let changed = sqlx::query(
         "UPDATE job SET state = 'rejected', claim = NULL, finished_at = $2, error = $3 \
-         WHERE id = $1 AND state IN ('ready', 'submitting')",
+         WHERE id = $1 AND state IN ('ready', 'submitting', 'parked')",
     )
     .bind(job)
     .bind(now_ms)
@@ -404,16 +404,6 @@ impl Write for ReleaseDeadClaims {
 }
 
 impl Ledger {
-    /// Whether the API is known to answer look-ups by our own container id: it answered one of our ids as its own.
-    pub async fn look_ups_work(&self) -> Result<bool, LedgerError> {
-        let found: Option<i64> = sqlx::query_scalar(
-            "SELECT c.job FROM container c JOIN job j ON j.id = c.job WHERE j.alias IS NOT NULL AND c.id = j.alias LIMIT 1",
-        )
-        .fetch_optional(&self.reader().pool)
-        .await?;
-        Ok(found.is_some())
-    }
-
     /// For a regenerate: the container's end as it was before its first POST.
     pub async fn seen_before(&self, job: i64) -> Result<Option<String>, LedgerError> {
         Ok(sqlx::query_scalar("SELECT seen_before FROM job WHERE id = $1")

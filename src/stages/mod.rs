@@ -25,5 +25,6 @@ pub mod submit;
 pub mod track;
 
 pub use desk::Desk;
+pub use look_up::same_brief;
 pub use organization::{belongs, lift_account};
 pub use prices::Prices;

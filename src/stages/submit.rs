@@ -9,6 +9,10 @@
 
 mod attempt;
 mod holds;
+#[cfg(test)]
+mod tests;
+mod trial;
+mod unknown;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +20,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::trial::Trial;
 use super::desk::LOOK_AGAIN;
 use super::regenerate::inspect;
 use super::{Desk, Prices};
@@ -43,6 +48,8 @@ pub struct Submit {
     pub prices: Prices,
     /// Nothing is started before this is canceled.
     pub may_start: CancellationToken,
+    /// Whether look-ups by our own id are known to work.
+    pub trial: Trial,
 }
 
 /// What the stage has under way.
