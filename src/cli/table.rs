@@ -1,5 +1,7 @@
 //! Tables and sentences that fit a terminal of 80 columns.
 
+pub(super) use crate::wording::{counted, cut, thousands};
+
 /// Columns of the narrowest terminal that is served.
 pub(super) const WIDTH: usize = 80;
 /// A name is not cut below this.
@@ -100,16 +102,6 @@ impl Layout {
     }
 }
 
-/// The first `width` characters at most, the last of them `…` where something is missing.
-pub(super) fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
-}
-
 /// `text` in lines of at most [`WIDTH`], broken between words, the first behind `label`, the others under its text.
 pub(super) fn wrap(label: &str, text: &str) -> Vec<String> {
     broken(label, text.split_whitespace().map(ToOwned::to_owned), " ")
@@ -153,25 +145,4 @@ fn broken(label: &str, items: impl Iterator<Item = String>, between: &str) -> Ve
     let rest = " ".repeat(indent);
     let label = |at| if at == 0 { label } else { &rest };
     lines.iter().enumerate().map(|(at, line)| format!("{}{line}", label(at))).collect()
-}
-
-/// A count with its thousands set apart: `5,000`.
-pub(super) fn thousands(n: i64) -> String {
-    let digits = n.unsigned_abs().to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
-    if n < 0 {
-        text.push('-');
-    }
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 brief`, `2 briefs`.
-pub(super) fn counted(n: i64, one: &str) -> String {
-    format!("{} {one}{}", thousands(n), if n == 1 { "" } else { "s" })
 }

@@ -9,6 +9,7 @@
 
 mod attempt;
 mod holds;
+mod notes;
 
 use std::sync::Arc;
 use std::time::Duration;
