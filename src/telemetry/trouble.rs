@@ -158,7 +158,15 @@ fn say(level: Level, example: Option<&Incident<'_>>, message: &str) {
     // A level is part of a line's static description, so each needs its own.
     macro_rules! line {
         ($level:ident) => {
-            tracing::$level!(stage, job.id = job, brief.id = brief, batch.id = batch, attempt, detail, "{message}")
+            tracing::$level!(
+                stage,
+                job.id = job,
+                brief.id = brief,
+                batch.id = batch,
+                attempt,
+                detail,
+                "{message}"
+            )
         };
     }
     match level {

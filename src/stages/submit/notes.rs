@@ -26,10 +26,7 @@ impl Submit {
             Verdict::Wait(Wait::RateLimited) => {
                 (Weight::Warning, "starts wait as the API asks, then go on by themselves")
             }
-            Verdict::Wait(Wait::InProgress)
-            | Verdict::Hold(..)
-            | Verdict::Refused
-            | Verdict::SeenBefore => {
+            Verdict::Wait(Wait::InProgress) | Verdict::Hold(..) | Verdict::Refused | Verdict::SeenBefore => {
                 return self.desk.troubles.answered(SUBJECT);
             }
         };

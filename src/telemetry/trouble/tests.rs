@@ -110,7 +110,7 @@ fn a_trouble_is_told_with_its_first_example_then_counted_then_over() {
         log.look();
         log.look();
     });
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
 #[test]
@@ -127,7 +127,11 @@ fn a_refusal_is_a_line_and_more_of_them_one_more_line() {
     });
     assert_eq!(lines.len(), 3, "{lines:#?}");
     assert!(lines.iter().all(|line| line.starts_with("INFO")), "{lines:#?}");
-    assert!(lines[2].ends_with("CONFLICT in acme-fit: 20 times in 1 min, none in the last minute"), "{}", lines[2]);
+    assert!(
+        lines[2].ends_with("CONFLICT in acme-fit: 20 times in 1 min, none in the last minute"),
+        "{}",
+        lines[2]
+    );
 }
 
 #[test]
