@@ -10,7 +10,7 @@ use crate::config::layers::{LimitOverrides, Tier};
 use crate::job::Trouble;
 use crate::layers::{self, Limits, Numbers, Priority};
 use crate::ledger::{Hold, HoldScope, RememberTier, SetHold};
-use crate::stages::{Desk, Prices, belongs, lift_account};
+use crate::stages::{Desk, Prices, belongs, lift_account, say_held};
 
 /// How often an API that does not answer is asked again.
 const AGAIN: Duration = Duration::from_mins(1);
@@ -125,13 +125,8 @@ impl Account {
             probe_ms: Some(now_ms + self.probe_ms),
             easing: false,
         };
-        match self.desk.ledger.write(SetHold(hold)).await {
-            Ok(true) => tracing::warn!(
-                scope = "account",
-                reason = UNAUTHENTICATED,
-                detail = refusal.message,
-                "starts are held; nothing fails, and it goes on by itself once this is mended"
-            ),
+        match self.desk.ledger.write(SetHold(hold.clone())).await {
+            Ok(true) => say_held(&self.desk, &hold).await,
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "a hold could not be stored"),
         }

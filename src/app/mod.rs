@@ -32,7 +32,7 @@ use crate::stages::publish::Publish;
 use crate::stages::submit::{Submit, Trial};
 use crate::stages::track::Track;
 use crate::stages::{Desk, Prices};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, Metrics, TroubleLog};
 
 /// The stages, by the names that metrics and `/healthz` use.
 pub const STAGES: [&str; 4] = ["intake", "submit", "track", "publish"];
@@ -117,6 +117,7 @@ impl Worker {
             settings.projects.iter().map(|(alias, id)| (id.clone(), alias.clone())).collect();
         let desk = Desk {
             ledger,
+            troubles: TroubleLog::new(clock.clone()),
             clock,
             metrics,
             health,

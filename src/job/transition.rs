@@ -109,6 +109,44 @@ impl Event {
         Self::ResolvedRepeat,
         Self::ResolvedNever,
     ];
+
+    /// The event that the ledger's story stores under this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|event| format!("{event:?}") == name)
+    }
+
+    /// What happened, for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Claimed => "to be sent",
+            Self::Unclaimed => "not sent after all",
+            Self::Accepted => "accepted",
+            Self::NotConnected => "no connection, nothing was sent",
+            Self::Unanswered => "no readable answer, so it may have been taken",
+            Self::ToldToWait => "told to wait",
+            Self::Held => "held back: the account's or the project's trouble",
+            Self::Refused => "refused for good",
+            Self::SeenBefore => "the API has seen this key or id before",
+            Self::FoundOurs => "looked up and found: it was accepted",
+            Self::FoundInPart => "looked up and found; asked again for its other variants",
+            Self::FoundOther => "looked up: our id is there with another brief",
+            Self::NotFound => "looked up and not found; looked for once more later",
+            Self::NotFoundForSure => "looked up twice and not found: it was never accepted",
+            Self::Undecidable => "looked up, and that proved nothing",
+            Self::RepeatForbidden => "too late, or under another API key, to be repeated",
+            Self::CrashLoop => "cut off ten times in a row",
+            Self::Expired => "expired before it was sent",
+            Self::CanceledHere => "canceled before it was sent",
+            Self::FoundCompleted => "read before the rerun: completed already",
+            Self::FoundRunning => "read before the rerun: still running",
+            Self::EndedWell => "completed",
+            Self::EndedBadly => "failed",
+            Self::EndedCanceled => "canceled",
+            Self::ResolvedAccepted => "a person says: it was accepted",
+            Self::ResolvedRepeat => "a person says: repeat it",
+            Self::ResolvedNever => "a person says: it was never accepted",
+        }
+    }
 }
 
 /// What follows from an event.
@@ -322,6 +360,16 @@ mod tests {
     #[test]
     fn the_transition_table_is_the_published_one() {
         insta::assert_snapshot!(table());
+    }
+
+    #[test]
+    fn every_event_has_words_of_its_own_and_is_found_by_its_stored_name() {
+        let words: std::collections::BTreeSet<_> = Event::ALL.map(Event::words).into();
+        assert_eq!(words.len(), Event::ALL.len());
+        for event in Event::ALL {
+            assert_eq!(Event::from_name(&format!("{event:?}")), Some(event));
+        }
+        assert_eq!(Event::from_name("accepted"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::ledger::{Ledger, LedgerError, Write};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, Metrics, TroubleLog};
 
 /// How often a stage looks although nobody rang, so that a lost wake-up costs no more than this.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -26,6 +26,8 @@ pub struct Desk {
     pub metrics: Metrics,
     /// Signs of life.
     pub health: Health,
+    /// One line per trouble, not per request.
+    pub troubles: TroubleLog,
     /// Takes nothing new once canceled.
     pub stopping: CancellationToken,
     /// Project id → alias, the only project labels in metrics.
@@ -44,6 +46,11 @@ impl Desk {
             .stage_last_step_timestamp_seconds
             .with_label_values(&[stage])
             .set(now.as_millisecond() as f64 / 1_000.0);
+    }
+
+    /// What people call a project: its alias, else its id.
+    pub fn project_name<'a>(&'a self, project_id: &'a str) -> &'a str {
+        self.aliases.get(project_id).map_or(project_id, String::as_str)
     }
 
     /// The metric label of a project.

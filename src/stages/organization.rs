@@ -1,7 +1,7 @@
 //! A ledger belongs to one organization: what was bought under it is guarded by its keys and ids, which another one does
 //! not know.
 
-use super::Desk;
+use super::{Desk, say_held};
 use crate::ledger::{BindOrganization, Hold, HoldScope, LiftHold, SetHold};
 
 /// The hold's reason when the key belongs to another organization than the ledger.
@@ -39,13 +39,10 @@ async fn hold(desk: &Desk, bound: &str, organization: &str) {
         probe_ms: None,
         easing: false,
     };
-    tracing::error!(
-        reason = hold.reason,
-        detail = hold.detail,
-        "starts are held: use the key of that organization, or another ledger"
-    );
-    if let Err(error) = desk.ledger.write(SetHold(hold)).await {
-        tracing::error!(%error, "a hold could not be stored");
+    match desk.ledger.write(SetHold(hold.clone())).await {
+        Ok(true) => say_held(desk, &hold).await,
+        Ok(false) => {}
+        Err(error) => tracing::error!(%error, "a hold could not be stored"),
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod attempt;
 mod holds;
+mod notes;
 #[cfg(test)]
 mod tests;
 mod trial;

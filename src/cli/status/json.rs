@@ -38,6 +38,12 @@ pub(super) fn document(facts: &Facts, settings: &Settings) -> Value {
         "at": iso(facts.now_ms),
         "worker": facts.worker,
         "holds": holds.collect::<Vec<_>>(),
+        "noAnswer": {
+            "unknown": facts.silence.unknown,
+            "unknownSince": facts.silence.unknown_since.map(iso),
+            "unsent": facts.silence.unsent,
+            "unsentSince": facts.silence.unsent_since.map(iso),
+        },
         "parked": { "count": facts.parked.0, "first": parked.collect::<Vec<_>>() },
         "outbox": {
             "pending": facts.outbox_pending,
@@ -86,6 +92,7 @@ fn held(hold: &Hold, waiting: i64, projects: Projects<'_>) -> Value {
         "available": hold.available,
         "setBy": if hold.by_api { "api" } else { "operator" },
         "since": iso(hold.since_ms),
+        "easing": hold.easing,
         "probeAt": hold.probe_ms.map(iso),
         "waiting": waiting,
     })

@@ -73,6 +73,7 @@ impl Submit {
     /// What follows from anything but a readable 2xx.
     pub(super) async fn troubled(&self, job: &Claimed, trouble: Trouble, bound: Option<Bound>) -> Conclusion {
         let told = told(&trouble);
+        self.note(job, &trouble);
         let attempt = u32::try_from(job.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
         let back_off = delay(self.settings.retry_initial, self.settings.retry_max, attempt);
         let refusal = match &trouble {
@@ -190,6 +191,7 @@ impl Submit {
         let wake = self.desk.ledger.wake();
         match state {
             JobState::Running => {
+                self.note_accepted();
                 self.accepted(job, &write.outcome);
                 wake.track().notify_one();
             }
@@ -202,14 +204,7 @@ impl Submit {
                     }
                 };
                 self.desk.metrics.failures_total.with_label_values(&[code, "layers", label]).inc();
-                tracing::info!(
-                    stage = "submit",
-                    job.id = job.id,
-                    brief.id = job.brief_id,
-                    batch.id = job.batch_id,
-                    detail,
-                    "the API refused a brief for good"
-                );
+                self.note_refused(job, write);
                 wake.publish().notify_one();
                 wake.intake().notify_one();
             }
@@ -221,14 +216,14 @@ impl Submit {
                 detail,
                 "a person must decide about this job"
             ),
-            JobState::Submitting => tracing::warn!(
+            // What there is to say about it was said when it came: see `notes`.
+            JobState::Submitting => tracing::debug!(
                 stage = "submit",
                 job.id = job.id,
                 brief.id = job.brief_id,
-                batch.id = job.batch_id,
                 attempt = job.attempts,
                 detail,
-                "no readable answer; the same POST is repeated under the same key"
+                "of unknown outcome; the same POST is repeated under the same key"
             ),
             JobState::Ready => tracing::debug!(
                 stage = "submit",

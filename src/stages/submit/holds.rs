@@ -9,7 +9,7 @@ use crate::job::answer::{self, HoldReason};
 use crate::layers::{Class, Priority};
 use crate::ledger::{Claim, Claimed, Hold, HoldScope, LedgerError, LiftHold, SetHold};
 use crate::stages::back_off::after;
-use crate::stages::belongs;
+use crate::stages::{belongs, say_held};
 
 /// How long the test of one hold may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
@@ -184,17 +184,7 @@ impl Submit {
             easing: false,
         };
         match self.desk.ledger.write(SetHold(hold.clone())).await {
-            Ok(true) => {
-                tracing::warn!(
-                    stage = "submit",
-                    scope = hold.scope.word(),
-                    project = hold.scope.project(),
-                    batch = hold.scope.batch(),
-                    reason = code,
-                    detail = hold.detail,
-                    "starts are held; nothing fails, and it goes on by itself once this is mended"
-                );
-            }
+            Ok(true) => say_held(&self.desk, &hold).await,
             Ok(false) => {}
             Err(error) => tracing::error!(stage = "submit", %error, "a hold could not be stored"),
         }
