@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::flow::{Sink, Source};
 use crate::layers::{self, Limits};
 use crate::ledger::{Input, Ledger, LedgerError, OpenOptions};
+use crate::stages::holds::keep_reads;
 use crate::stages::intake::{Intake, Rulebook, Sum};
 use crate::stages::publish::Publish;
 use crate::stages::submit::Submit;
@@ -118,7 +119,10 @@ impl Worker {
             stopping: CancellationToken::new(),
             aliases: Arc::new(aliases),
             reads_held: Arc::default(),
+            reads: Arc::default(),
         };
+        // Before anything is read: the holds of an earlier process are in force.
+        keep_reads(&desk).await?;
         let prices = Prices::new(&settings.layers.prices);
         let asked = CancellationToken::new();
         let worker = Self { desk, api, limits, prices, settings: Arc::new(settings), asked };
@@ -163,6 +167,7 @@ impl Worker {
             running_max: self.settings.layers.max_running_jobs,
             prices: self.prices.clone(),
             may_start: self.asked.clone(),
+            observed: Arc::default(),
         };
         let track = Track {
             desk: self.desk.clone(),

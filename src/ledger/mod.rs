@@ -30,6 +30,7 @@ mod sent;
 mod settle;
 mod summary;
 mod totals;
+mod waiting;
 mod wake;
 mod writer;
 
@@ -42,7 +43,7 @@ pub use claim::{Claim, Claimed, Work};
 pub use decide::{Decide, Received};
 pub use decision::Decision;
 pub use error::LedgerError;
-pub use hold::{Hold, HoldScope, LiftHold, SetHold};
+pub use hold::{ChangeHold, Hold, HoldScope, LiftHold, SetHold};
 pub use inspect::{Found, Inspect, Inspected, Inspection};
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
 pub use outbox::PendingRow;

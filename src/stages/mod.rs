@@ -15,6 +15,7 @@
 
 mod back_off;
 mod desk;
+pub mod holds;
 pub mod intake;
 mod look_up;
 mod organization;
@@ -25,5 +26,5 @@ pub mod submit;
 pub mod track;
 
 pub use desk::Desk;
-pub use organization::{belongs, lift_account};
+pub use organization::belongs;
 pub use prices::Prices;

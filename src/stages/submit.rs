@@ -4,24 +4,32 @@
 //! stop claims nothing more and waits for those tasks; one that is cut off stays `submitting`, which the next start
 //! treats as an attempt of unknown outcome: it costs one repeat with the same key and bytes.
 //!
-//! Holds (P6) stand between due jobs and claims. They are tested by reading where that answers the question, else by
-//! one job; a success lifts them.
+//! Holds (P6) stand between due jobs and claims (`holds`). They are tested by reading where that answers the question
+//! (`probe`), else by one job; a success lifts them to one job at a time, then fully (`answers`).
 
+mod answers;
 mod attempt;
 mod holds;
+mod probe;
+mod refusals;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::answers::{InForce, Observed};
+use self::probe::Tests;
 use super::desk::LOOK_AGAIN;
 use super::regenerate::inspect;
 use super::{Desk, Prices};
 use crate::config;
 use crate::layers::{self, Class, Limits};
-use crate::ledger::{Claim, Inspect, LedgerError};
+use crate::ledger::{Claim, Inspect, LedgerError, Work};
 
 /// Containers read at once before a rerun, so that a large one never keeps other jobs from starting.
 const INSPECTIONS: usize = 8;
@@ -43,13 +51,18 @@ pub struct Submit {
     pub prices: Prices,
     /// Nothing is started before this is canceled.
     pub may_start: CancellationToken,
+    /// What this process has seen of the API's answers.
+    pub observed: Arc<Observed>,
 }
 
 /// What the stage has under way.
 #[derive(Default)]
 struct UnderWay {
     posts: JoinSet<()>,
+    /// The same, with their projects; one that has ended stays until [`UnderWay::take_ended`].
+    posting: Vec<(AbortHandle, String)>,
     inspections: JoinSet<()>,
+    tests: Tests,
 }
 
 impl UnderWay {
@@ -58,6 +71,7 @@ impl UnderWay {
     }
 
     fn take_ended(&mut self) {
+        self.posting.retain(|(post, _)| !post.is_finished());
         while let Some(ended) = self.posts.try_join_next() {
             note_panic(ended);
         }
@@ -138,37 +152,64 @@ impl Submit {
     }
 
     async fn round(&self, under_way: &mut UnderWay) -> Result<Round, LedgerError> {
-        self.start_inspections(&mut under_way.inspections).await?;
+        if !self.desk.reads_held.load(Ordering::Acquire) {
+            self.start_inspections(&mut under_way.inspections).await?;
+        }
         let free = u32::try_from(self.settings.concurrency.saturating_sub(under_way.posts.len()))
             .unwrap_or(u32::MAX);
-        let (claim, holds) = self.plan_claim(free).await?;
-        let held = claim.limit == 0;
-        let permitted = self.limits.available(Class::Start).min(claim.limit);
+        let plan = self.plan(free, under_way).await?;
+        let in_force = Arc::new(InForce { holds: plan.holds, at_ms: plan.claim.now_ms });
+        let mut permits = self.limits.available(Class::Start).min(free);
+        let mut lifted = false;
+        for one in &plan.tries {
+            if permits == 0 {
+                break;
+            }
+            let work = self.claim(one.claim.clone(), &in_force, under_way).await?;
+            permits -= u32::try_from(work.claimed.len()).unwrap_or(u32::MAX).min(permits);
+            lifted |= self.tried(one, &work, &in_force, &mut under_way.tests).await?;
+        }
         // Also when nothing may start: what has expired ends now, not when a hold is lifted.
-        let work = self.desk.ledger.write(Claim { limit: permitted, ..claim }).await?;
+        let permitted = permits.min(plan.claim.limit);
+        let held = plan.claim.limit == 0 && (plan.tries.is_empty() || permits > 0);
+        let work = self.claim(Claim { limit: permitted, ..plan.claim }, &in_force, under_way).await?;
+        let all = u32::try_from(work.claimed.len()).unwrap_or(u32::MAX) == permitted;
+        Ok(if lifted || work.expired > 0 {
+            Round::Busy
+        } else if held {
+            Round::Idle
+        } else if permitted == 0 {
+            Round::NoPermit
+        } else if all {
+            Round::Busy
+        } else {
+            Round::Idle
+        })
+    }
+
+    /// Claims jobs and `POST`s them.
+    async fn claim(
+        &self,
+        claim: Claim,
+        in_force: &Arc<InForce>,
+        under_way: &mut UnderWay,
+    ) -> Result<Work, LedgerError> {
+        let work = self.desk.ledger.write(claim).await?;
         if work.expired > 0 {
             self.desk.ledger.wake().publish().notify_one();
         }
-        let claimed = work.claimed.len();
-        for job in work.claimed {
+        for job in &work.claimed {
             // Only this stage draws starts, so a permit that was counted above is there.
             let permit = match self.limits.try_acquire(Class::Start) {
                 Some(permit) => permit,
                 None => self.limits.acquire(Class::Start).await,
             };
-            let (stage, holds) = (self.clone(), Arc::clone(&holds));
-            under_way.posts.spawn(async move { stage.attempt(job, permit, &holds).await });
+            let (stage, job, in_force) = (self.clone(), job.clone(), Arc::clone(in_force));
+            let project = job.project_id.clone();
+            let post = under_way.posts.spawn(async move { stage.attempt(job, permit, &in_force).await });
+            under_way.posting.push((post, project));
         }
-        let full = u32::try_from(claimed).unwrap_or(u32::MAX) == permitted;
-        Ok(if held {
-            Round::Idle
-        } else if permitted == 0 {
-            Round::NoPermit
-        } else if full || work.expired > 0 {
-            Round::Busy
-        } else {
-            Round::Idle
-        })
+        Ok(work)
     }
 
     async fn start_inspections(&self, under_way: &mut JoinSet<()>) -> Result<(), LedgerError> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Submit;
+use super::answers::InForce;
 use crate::job::answer;
 use crate::job::{Acceptance, Event, JobState, Refusal, Trouble, Verdict, Wait, verdict};
 use crate::layers::{Class, Permit, TraceContext};
-use crate::ledger::{Again, AttemptOutcome, Claimed, Hold, RecordOutcome, Started, Told};
+use crate::ledger::{Again, AttemptOutcome, Claimed, RecordOutcome, Started, Told};
 use crate::record::{RecordError, Source};
 use crate::stages::back_off::{after, delay};
 use crate::stages::look_up::{Found, look_up};
@@ -22,7 +23,7 @@ const RATE_LIMITED_WAIT: Duration = Duration::from_secs(5);
 
 impl Submit {
     /// One POST, from the permit to the recorded outcome.
-    pub(super) async fn attempt(&self, job: Claimed, permit: Permit, holds: &[Hold]) {
+    pub(super) async fn attempt(&self, job: Claimed, permit: Permit, in_force: &InForce) {
         let answer = if self.repeat_forbidden(&job) {
             permit.unused();
             None
@@ -38,9 +39,9 @@ impl Submit {
                 outcome: AttemptOutcome::Accepted(Started::from(acceptance)),
                 retry: Duration::ZERO,
             },
-            Some(Err(trouble)) => self.troubled(&job, trouble).await,
+            Some(Err(trouble)) => self.troubled(&job, trouble, in_force).await,
         };
-        self.record(&job, conclusion, holds).await;
+        self.record(&job, conclusion, in_force).await;
     }
 
     /// A key-only job of unknown outcome is not `POSTed` again after the key's window, nor under another API key.
@@ -63,7 +64,7 @@ impl Submit {
     }
 
     /// What follows from anything but a readable 2xx.
-    async fn troubled(&self, job: &Claimed, trouble: Trouble) -> Conclusion {
+    async fn troubled(&self, job: &Claimed, trouble: Trouble, in_force: &InForce) -> Conclusion {
         let told = told(&trouble);
         let attempt = u32::try_from(job.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
         let back_off = delay(self.settings.retry_initial, self.settings.retry_max, attempt);
@@ -90,7 +91,7 @@ impl Submit {
                     // The answer of then, kept by the API under this key. It says nothing about now, so it holds nobody.
                     (Again::Held, self.settings.probe_interval)
                 } else {
-                    self.hold(job, scope, reason, refusal).await;
+                    self.hold(job, (scope, reason), refusal, in_force).await;
                     (Again::Held, Duration::ZERO)
                 }
             }
@@ -139,13 +140,13 @@ impl Submit {
             Found::NothingForSure => AttemptOutcome::Rejected(Event::NotFoundForSure, error),
             Found::Undecidable => AttemptOutcome::Parked(Event::Undecidable, error),
             // It is there, so whatever is refused from now on, it never goes back to `ready`.
-            Found::OursWithSiblings => AttemptOutcome::Again(Again::Unanswered),
+            Found::OursWithSiblings => AttemptOutcome::Again(Again::SiblingsUnnamed),
             Found::Later => AttemptOutcome::Again(Again::ToldToWait),
         };
         Conclusion { outcome, told, retry: looked.retry }
     }
 
-    async fn record(&self, job: &Claimed, conclusion: Conclusion, holds: &[Hold]) {
+    async fn record(&self, job: &Claimed, conclusion: Conclusion, in_force: &InForce) {
         let now_ms = self.desk.clock.now_ms();
         let write = Arc::new(RecordOutcome {
             job: job.id,
@@ -166,14 +167,7 @@ impl Submit {
                 self.record_unknown(job, now_ms).await;
             }
         }
-        if matches!(write.outcome, AttemptOutcome::Accepted(_)) {
-            let of_job = |hold: &&Hold| hold.scope.stops(&job.project_id, &job.batch_id);
-            for hold in holds.iter().filter(|hold| hold.by_api).filter(of_job) {
-                if let Err(error) = self.lift(hold).await {
-                    tracing::error!(stage = "submit", %error, "a hold could not be lifted");
-                }
-            }
-        }
+        self.conclude(job, &write, in_force).await;
     }
 
     /// An outcome that the ledger does not take must not leave the job claimed until a restart.
@@ -198,7 +192,8 @@ impl Submit {
             AttemptOutcome::Accepted(_) => Some("accepted"),
             AttemptOutcome::Again(Again::Held) => Some("held"),
             AttemptOutcome::Again(Again::ToldToWait) => Some("rate_limited"),
-            AttemptOutcome::Again(Again::Unanswered) | AttemptOutcome::Parked(..) => Some("unknown"),
+            AttemptOutcome::Again(Again::Unanswered | Again::SiblingsUnnamed)
+            | AttemptOutcome::Parked(..) => Some("unknown"),
             AttemptOutcome::Rejected(..) => Some("refused"),
             // Nothing has left, or nothing is known better than before.
             AttemptOutcome::Again(Again::Unclaimed | Again::NotConnected | Again::NotFound) => None,
