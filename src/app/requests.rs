@@ -12,6 +12,7 @@ use crate::ledger::{
     Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, SetHold,
 };
 use crate::stages::Desk;
+use crate::stages::holds::keep_reads;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Requests that one look takes at most.
@@ -120,7 +121,12 @@ pub(super) fn spawn(worker: &Worker) {
         while !desk.stopping.is_cancelled() {
             match carry_out_all(&desk.ledger, &desk.clock).await {
                 Ok(0) => {}
-                Ok(_) => desk.ledger.wake().submit().notify_one(),
+                Ok(_) => {
+                    if let Err(error) = keep_reads(&desk).await {
+                        tracing::warn!(%error, "the holds could not be read");
+                    }
+                    desk.ledger.wake().submit().notify_one();
+                }
                 Err(error) => tracing::warn!(%error, "a request could not be carried out; it is tried again"),
             }
             // What holds the ledger must not outlast the stages.

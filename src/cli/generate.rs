@@ -172,11 +172,12 @@ impl Display {
         let mut troubles = Vec::new();
         // What only a person can lift ends the command, which says so then.
         for hold in progress.holds.iter().filter(|hold| !Stuck::is_of(hold)) {
-            troubles.push(format!(
-                "starts are held, {}: {}; nothing fails, and it goes on by itself once this is mended",
-                reason(hold),
-                hold.detail.trim_end_matches('.')
-            ));
+            let then = match hold.probe_ms {
+                Some(_) => "nothing fails, and it goes on by itself once this is mended",
+                None => "its briefs wait until briefd release",
+            };
+            let detail = hold.detail.trim_end_matches('.');
+            troubles.push(format!("starts are held, {}: {detail}; {then}", reason(hold)));
         }
         if let Some(why) = &progress.unwritable {
             troubles.push(format!("records cannot be written: {why}; trying again until they can"));
