@@ -1,24 +1,22 @@
 //! Asks the API who we are: tier, organization, prices. Beside the stages, until it is answered. Starts wait for the first
 //! answer, whatever it is, and for nothing else: what is bought under another organization is guarded by no key.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::config::layers::{LimitOverrides, Tier};
-use crate::job::Trouble;
 use crate::layers::{self, Limits, Numbers, Priority};
-use crate::ledger::{Hold, HoldScope, RememberTier, SetHold};
-use crate::stages::{Desk, Prices, belongs, lift_account, say_held};
+use crate::ledger::RememberTier;
+use crate::stages::holds::{UNAUTHENTICATED, note_refusal, seems_over};
+use crate::stages::{Desk, Prices, belongs};
 
 /// How often an API that does not answer is asked again.
 const AGAIN: Duration = Duration::from_mins(1);
 /// How often credits are looked at.
 const CREDITS_EVERY: Duration = Duration::from_mins(5);
-
-/// The hold's reason when the API does not know the key.
-const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 
 pub(super) fn spawn(worker: &Worker) {
     let settings = worker.settings();
@@ -27,7 +25,7 @@ pub(super) fn spawn(worker: &Worker) {
         api: worker.api.clone(),
         limits: worker.limits.clone(),
         prices: worker.prices.clone(),
-        probe_ms: i64::try_from(settings.submit.probe_interval.as_millis()).unwrap_or(i64::MAX),
+        probe_interval: settings.submit.probe_interval,
         ask_tier: settings.layers.tier == Tier::Auto,
         overrides: settings.layers.limits,
         asked: worker.asked.clone(),
@@ -43,8 +41,8 @@ struct Account {
     api: layers::Client,
     limits: Limits,
     prices: Prices,
-    /// How long until the hold of a refused key is tested.
-    probe_ms: i64,
+    /// `submit.probe_interval`
+    probe_interval: Duration,
     ask_tier: bool,
     overrides: LimitOverrides,
     /// Canceled once the API was asked who we are.
@@ -58,9 +56,13 @@ impl Account {
         drop(starts_may_begin);
         while !answered {
             self.desk.clock.sleep(AGAIN).await;
+            if self.desk.reads_held.load(Ordering::Acquire) {
+                // The submit stage asks, as often as a hold is tested.
+                continue;
+            }
             answered = self.who_are_we().await;
         }
-        while self.credits().await {
+        while self.desk.reads_held.load(Ordering::Acquire) || self.credits().await {
             // Only while there is something to spend them on: an idle worker asks nothing.
             loop {
                 self.desk.clock.sleep(CREDITS_EVERY).await;
@@ -77,12 +79,10 @@ impl Account {
         let answer = self.api.whoami().await;
         permit.answered();
         let me = match answer {
-            Ok(me) => {
-                lift_account(&self.desk, UNAUTHENTICATED).await;
-                me
-            }
+            Ok(me) => me,
             Err(trouble) => {
-                self.key_refused(&trouble).await;
+                // A key that is refused is told at the start, not with the first brief. The submit stage tests the hold.
+                note_refusal(&self.desk, self.probe_interval, &trouble).await;
                 return trouble.is_not_found();
             }
         };
@@ -95,41 +95,14 @@ impl Account {
                 tracing::warn!(%error, "the tier could not be stored; the next start begins with the lowest");
             }
         }
-        if let Some(organization) = me.organization_id {
-            belongs(&self.desk, organization).await;
+        let ours = match me.organization_id {
+            Some(organization) => belongs(&self.desk, self.probe_interval, organization).await,
+            None => true,
+        };
+        if ours {
+            seems_over(&self.desk, UNAUTHENTICATED).await;
         }
         true
-    }
-
-    /// A key that is refused is told at the start, not with the first brief. The submit stage tests the hold.
-    async fn key_refused(&self, trouble: &Trouble) {
-        let Trouble::Refusal(refusal) = trouble else { return };
-        if refusal.status != 401 {
-            return;
-        }
-        // One that is known keeps the time of its test.
-        let known = self.desk.ledger.reader().holds().await.unwrap_or_default();
-        if known.iter().any(|hold| hold.scope == HoldScope::Account && hold.reason == UNAUTHENTICATED) {
-            return;
-        }
-        let now_ms = self.desk.clock.now_ms();
-        let hold = Hold {
-            scope: HoldScope::Account,
-            reason: UNAUTHENTICATED.to_owned(),
-            detail: refusal.message.clone(),
-            required: None,
-            available: None,
-            stops_reads: false,
-            by_api: true,
-            since_ms: now_ms,
-            probe_ms: Some(now_ms + self.probe_ms),
-            easing: false,
-        };
-        match self.desk.ledger.write(SetHold(hold.clone())).await {
-            Ok(true) => say_held(&self.desk, &hold).await,
-            Ok(false) => {}
-            Err(error) => tracing::error!(%error, "a hold could not be stored"),
-        }
     }
 
     /// `true`: ask again later.
@@ -146,7 +119,10 @@ impl Account {
                 self.prices.learn(credits.per_format);
                 true
             }
-            Err(trouble) => !trouble.is_not_found(),
+            Err(trouble) => {
+                note_refusal(&self.desk, self.probe_interval, &trouble).await;
+                !trouble.is_not_found()
+            }
         }
     }
 }

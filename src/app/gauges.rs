@@ -161,6 +161,9 @@ impl Gauges {
             let text = "the Layers API cannot be reached".to_owned();
             notices.push(Notice { kind: NoticeKind::Warning, text });
         }
+        if let Some(text) = self.desk.reads.forbidden(self.desk.clock.now_ms()) {
+            notices.push(Notice { kind: NoticeKind::Warning, text });
+        }
         self.desk.health.set_notices(notices);
         Ok(())
     }

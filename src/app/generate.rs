@@ -173,6 +173,9 @@ impl Watched {
             if let Some(stuck) = self.stuck.look(&holds, self.desk.clock.now_ms()) {
                 return Ok(End::Stuck(stuck));
             }
+            if all_read && let Some(stuck) = stuck::only_refused(&self.desk, &holds).await? {
+                return Ok(End::Stuck(stuck));
+            }
             if self.report.closed() {
                 return Ok(End::NobodyReads);
             }

@@ -27,6 +27,7 @@ use crate::config::layers::Tier;
 use crate::flow::{Sink, Source};
 use crate::layers::{self, Limits, Numbers};
 use crate::ledger::{Input, Ledger, LedgerError, OpenOptions};
+use crate::stages::holds::keep_reads;
 use crate::stages::intake::{Intake, Rulebook, Sum};
 use crate::stages::publish::Publish;
 use crate::stages::submit::{Submit, Trial};
@@ -124,7 +125,10 @@ impl Worker {
             stopping: CancellationToken::new(),
             aliases: Arc::new(aliases),
             reads_held: Arc::default(),
+            reads: Arc::default(),
         };
+        // Before anything is read: the holds of an earlier process are in force.
+        keep_reads(&desk).await?;
         let prices = Prices::new(&settings.layers.prices);
         let asked = CancellationToken::new();
         Ok(Self { desk, api, limits, prices, settings: Arc::new(settings), asked })
@@ -152,6 +156,7 @@ impl Worker {
             prices: self.prices.clone(),
             may_start: self.asked.clone(),
             trial: Trial::default(),
+            observed: Arc::default(),
         };
         let track = Track {
             desk: self.desk.clone(),

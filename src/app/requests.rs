@@ -13,6 +13,7 @@ use crate::ledger::{
     Resolved, SetHold,
 };
 use crate::stages::Desk;
+use crate::stages::holds::keep_reads;
 use crate::telemetry::Metrics;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -163,7 +164,12 @@ pub(super) fn spawn(worker: &Worker) {
         while !desk.stopping.is_cancelled() {
             match carry_out_all(&desk.ledger, &desk.clock, Some(&desk)).await {
                 Ok(0) => {}
-                Ok(_) => ring(&desk),
+                Ok(_) => {
+                    if let Err(error) = keep_reads(&desk).await {
+                        tracing::warn!(%error, "the holds could not be read");
+                    }
+                    ring(&desk);
+                }
                 Err(error) => tracing::warn!(%error, "a request could not be carried out; it is tried again"),
             }
             // What holds the ledger must not outlast the stages.

@@ -6,13 +6,13 @@ use crate::app::requests::{Asked, HandedOver, Scope, ask};
 use crate::cli::Outcome;
 use crate::config::Settings;
 
-/// Stop starting jobs: of everything, of one project, or of one batch.
+/// Stop starting jobs: of everything, of one project, of one batch, or of one batch in one project.
 ///
 /// What was started already is followed to its end and published. Nothing fails by a hold; briefs wait. A hold survives
 /// restarts until `briefd release` lifts it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  briefd hold --reason \"wrong hook in all of them\"\n  briefd hold --batch 2026-05-spring"
+    after_help = "Examples:\n  briefd hold --reason \"wrong hook in all of them\"\n  briefd hold --batch 2026-05-spring\n  briefd hold --project acme-fit --batch 2026-05-spring"
 )]
 pub struct HoldArgs {
     #[command(flatten)]
@@ -22,9 +22,11 @@ pub struct HoldArgs {
     reason: String,
 }
 
-/// Resume starting jobs, whoever stopped them.
+/// Resume starting jobs, whoever stopped them. What was held with --project and --batch is released with both.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example:\n  briefd release --batch 2026-05-spring")]
+#[command(
+    after_help = "Examples:\n  briefd release --batch 2026-05-spring\n  briefd release --project acme-fit --batch 2026-05-spring"
+)]
 pub struct ReleaseArgs {
     #[command(flatten)]
     scope: ScopeArgs,

@@ -159,9 +159,18 @@ pub fn verdict(trouble: &Trouble) -> Verdict {
 /// Credits that a `BILLING_EXHAUSTED` says this one brief needs (`details.required`), rounded up. More than the
 /// brief's own `budget.maxCredits` is that brief's failure, not a hold.
 pub fn required_credits(refusal: &Refusal) -> Option<u64> {
-    let required = refusal.details.as_ref()?.get("required")?;
-    required.as_u64().or_else(|| {
-        let credits = required.as_f64().filter(|credits| *credits >= 0.0)?.ceil();
+    credits(refusal, "required", f64::ceil)
+}
+
+/// Credits that a `BILLING_EXHAUSTED` says there are (`details.available`), rounded down.
+pub fn available_credits(refusal: &Refusal) -> Option<u64> {
+    credits(refusal, "available", f64::floor)
+}
+
+fn credits(refusal: &Refusal, name: &str, round: fn(f64) -> f64) -> Option<u64> {
+    let credits = refusal.details.as_ref()?.get(name)?;
+    credits.as_u64().or_else(|| {
+        let credits = round(credits.as_f64().filter(|credits| *credits >= 0.0)?);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

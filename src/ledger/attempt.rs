@@ -75,6 +75,15 @@ pub enum Again {
 }
 
 impl Again {
+    /// Whether the job keeps its place among `submit.concurrency`; `None`: as before.
+    const fn silent(self) -> Option<bool> {
+        match self {
+            Self::Unclaimed => None,
+            Self::NotConnected | Self::Unanswered => Some(true),
+            Self::FoundInPart | Self::ToldToWait | Self::Held | Self::NotFound => Some(false),
+        }
+    }
+
     const fn event(self) -> Event {
         match self {
             Self::Unclaimed => Event::Unclaimed,
@@ -216,7 +225,7 @@ impl RecordOutcome {
     async fn started(&self, db: &mut SqliteConnection, row: &JobRow) -> Result<(), LedgerError> {
         let AttemptOutcome::Accepted(started) = &self.outcome else { return Err(self.conflict(row)) };
         sqlx::query(
-            "UPDATE job SET state = 'running', claim = NULL, unrecorded = 0, api_job_id = $2, format = $3, accepted_at = $4 \
+            "UPDATE job SET state = 'running', claim = NULL, silent = FALSE, unrecorded = 0, api_job_id = $2, format = $3, accepted_at = $4 \
              WHERE id = $1",
         )
         .bind(self.job)
@@ -285,12 +294,19 @@ impl RecordOutcome {
         after: JobState,
     ) -> Result<(), LedgerError> {
         let event = self.outcome.event();
-        sqlx::query("UPDATE job SET state = $2, claim = NULL, unrecorded = 0, due_at = $3 WHERE id = $1")
-            .bind(self.job)
-            .bind(after.word())
-            .bind(self.retry_ms)
-            .execute(&mut *db)
-            .await?;
+        let silent = match &self.outcome {
+            AttemptOutcome::Again(again) => again.silent(),
+            AttemptOutcome::Accepted(_) | AttemptOutcome::Rejected(..) | AttemptOutcome::Parked(..) => None,
+        };
+        sqlx::query(
+            "UPDATE job SET state = $2, claim = NULL, silent = coalesce($4, silent), unrecorded = 0, due_at = $3 WHERE id = $1",
+        )
+        .bind(self.job)
+        .bind(after.word())
+        .bind(self.retry_ms)
+        .bind(silent)
+        .execute(&mut *db)
+        .await?;
         if event == Event::Unanswered {
             // What a look-up did not find before this attempt proves nothing about it.
             sqlx::query(
@@ -361,7 +377,7 @@ impl RecordOutcome {
             AttemptOutcome::Accepted(_) | AttemptOutcome::Again(_) => None,
         };
         sqlx::query(
-            "UPDATE job SET state = 'parked', claim = NULL, unrecorded = 0, error = $2 WHERE id = $1",
+            "UPDATE job SET state = 'parked', claim = NULL, silent = FALSE, unrecorded = 0, error = $2 WHERE id = $1",
         )
         .bind(self.job)
         .bind(error)

@@ -35,7 +35,8 @@ pub struct Claim {
     pub held_projects: Vec<String>,
     /// Batches whose starts are held: the project, '' for whatever project, and the batch.
     pub held_batches: Vec<(String, String)>,
-    /// Jobs of which a POST may have left, at most: an outage then leaves no more outcomes unknown than this.
+    /// Places, `submit.concurrency`: a job takes one while a POST of it may have left, and keeps it while its last
+    /// attempt got no answer. An outage then leaves no more outcomes unknown than this.
     pub submitting_max: u32,
     /// `layers.max_running_jobs`: jobs that may run at once by our own choice; 0: no limit of our own.
     pub running_max: u32,
@@ -59,6 +60,8 @@ pub struct Work {
     pub claimed: Vec<Claimed>,
     /// How many ended because their time had passed.
     pub expired: usize,
+    /// Jobs that have no place yet were left out, because none is free.
+    pub full: bool,
 }
 
 /// A job that may be `POSTed` now.
@@ -115,111 +118,136 @@ impl Write for Claim {
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Work, LedgerError>> {
         Box::pin(async move {
             let expired = self.expire(db).await?;
+            if self.limit == 0 {
+                return Ok(Work { expired, full: true, ..Work::default() });
+            }
+            let room = self.room(db).await?;
             let mut claimed = Vec::new();
-            for id in self.choose(db).await? {
+            for id in self.choose(db, room).await? {
                 claimed.push(self.claim(db, id).await?);
             }
             if let Some(forget_ms) = self.forget_starts_ms {
                 spend_starts(db, claimed.len(), self.now_ms, forget_ms).await?;
             }
-            Ok(Work { claimed, expired })
+            Ok(Work { claimed, expired, full: room.places <= 0 || room.running <= 0 })
         })
     }
 }
 
+/// What holds leave of due jobs: `$3` the one project that is tested, `$4` held projects, `$5` held batches.
+macro_rules! not_held {
+    () => {
+        " AND ($3 IS NULL OR project_id = $3) \
+         AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
+         AND NOT EXISTS (SELECT 1 FROM json_each($5) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
+         AND json_extract(held.value, '$[0]') IN ('', project_id))"
+    };
+}
+
 /// `+` keeps the planner from the index of times, which would have it sort the whole backlog.
-pub(super) const READY: &str = "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND +due_at <= $2 \
-    AND (kind = 'generate' OR seen_before IS NOT NULL) AND ($3 IS NULL OR project_id = $3) \
-    AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
-    AND NOT EXISTS (SELECT 1 FROM json_each($5) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
-    AND json_extract(held.value, '$[0]') IN ('', project_id)) ORDER BY priority DESC, id LIMIT $6";
+pub(super) const READY: &str = concat!(
+    "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND +due_at <= $2 AND NOT silent \
+     AND (kind = 'generate' OR seen_before IS NOT NULL)",
+    not_held!(),
+    " ORDER BY priority DESC, id LIMIT $6"
+);
 
-/// Both kinds of due jobs. It sorts the backlog, once for each test of a hold.
-const PROBE: &str = "SELECT id FROM job WHERE claim IS NULL AND input = $1 AND due_at <= $2 \
-    AND ((state = 'submitting' AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7)) \
-    OR (state = 'ready' AND (kind = 'generate' OR seen_before IS NOT NULL) \
-    AND (SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1) < $8)) \
-    AND ($3 IS NULL OR project_id = $3) \
-    AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
-    AND NOT EXISTS (SELECT 1 FROM json_each($5) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
-    AND json_extract(held.value, '$[0]') IN ('', project_id)) \
-    ORDER BY coalesce(attempt_at, 0), priority DESC, id LIMIT $6";
+/// Jobs of unknown outcome.
+pub(super) const REPEAT: &str = concat!(
+    "SELECT id FROM job WHERE state = 'submitting' AND claim IS NULL AND input = $1 AND due_at <= $2 \
+     AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7)",
+    not_held!(),
+    " ORDER BY due_at, id LIMIT $6"
+);
 
-fn held_list(list: &[impl serde::Serialize]) -> String {
+/// Jobs that found no connection: they have their place.
+pub(super) const SILENT: &str = concat!(
+    "SELECT id FROM job WHERE silent AND state = 'ready' AND claim IS NULL AND input = $1 AND due_at <= $2",
+    not_held!(),
+    " ORDER BY due_at, id LIMIT $6"
+);
+
+/// Every kind of due jobs, the one first that was tried the longest ago, or never. It sorts the backlog, once for each
+/// test of a hold.
+const PROBE: &str = concat!(
+    "SELECT id FROM job WHERE claim IS NULL AND input = $1 AND due_at <= $2 \
+     AND ((state = 'submitting' AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7)) \
+     OR (state = 'ready' AND (kind = 'generate' OR seen_before IS NOT NULL) AND (silent OR $8)))",
+    not_held!(),
+    " ORDER BY coalesce(attempt_at, 0), priority DESC, id LIMIT $6"
+);
+
+pub(super) fn held_list(list: &[impl serde::Serialize]) -> String {
     serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
+}
+
+/// How many more jobs may be started.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Free places; negative after `submit.concurrency` was lowered.
+    places: i64,
+    /// By our own choice of how many run.
+    running: i64,
 }
 
 impl Claim {
     /// Repeats first, then the highest priority, then arrival.
-    async fn choose(&self, db: &mut SqliteConnection) -> Result<Vec<i64>, LedgerError> {
-        if self.limit == 0 {
-            return Ok(Vec::new());
-        }
+    async fn choose(&self, db: &mut SqliteConnection, room: Room) -> Result<Vec<i64>, LedgerError> {
         if self.probing {
-            return self.choose_probe(db).await;
+            return self.due(db, PROBE, 1, room).await;
         }
-        let mut ids: Vec<i64> = sqlx::query_scalar(
-            "SELECT id FROM job WHERE state = 'submitting' AND claim IS NULL AND input = $1 AND due_at <= $2 \
-             AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7) AND ($3 IS NULL OR project_id = $3) \
-             AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
-             AND NOT EXISTS (SELECT 1 FROM json_each($5) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
-    AND json_extract(held.value, '$[0]') IN ('', project_id)) ORDER BY due_at, id LIMIT $6",
-        )
-        .bind(self.input.word())
-        .bind(self.now_ms)
-        .bind(&self.probe_project)
-        .bind(held_list(&self.held_projects))
-        .bind(held_list(&self.held_batches))
-        .bind(self.limit)
-        .bind(self.now_ms.saturating_sub(self.repeat_after_ms))
-        .fetch_all(&mut *db)
-        .await?;
-        let submitting: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1")
-                .bind(self.input.word())
-                .fetch_one(&mut *db)
-                .await?;
-        let rest = i64::from(self.limit) - i64::try_from(ids.len()).unwrap_or(i64::MAX);
-        let rest = rest.min(i64::from(self.submitting_max) - submitting);
-        let rest = if self.running_max == 0 { rest } else { rest.min(self.room(db, submitting).await?) };
-        if rest > 0 {
-            let ready: Vec<i64> = sqlx::query_scalar(READY)
-                .bind(self.input.word())
-                .bind(self.now_ms)
-                .bind(&self.probe_project)
-                .bind(held_list(&self.held_projects))
-                .bind(held_list(&self.held_batches))
-                .bind(rest)
-                .fetch_all(db)
-                .await?;
-            ids.extend(ready);
-        }
+        let limit = i64::from(self.limit);
+        let left = |ids: &[i64]| limit - i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        let mut ids = self.due(db, REPEAT, limit, room).await?;
+        let silent = self.due(db, SILENT, left(&ids).min(room.running), room).await?;
+        let running = room.running - i64::try_from(silent.len()).unwrap_or(i64::MAX);
+        ids.extend(silent);
+        let rest = left(&ids).min(room.places).min(running);
+        ids.extend(self.due(db, READY, rest, room).await?);
         Ok(ids)
     }
 
-    /// How many more jobs may run by our own choice.
-    async fn room(&self, db: &mut SqliteConnection, submitting: i64) -> Result<i64, LedgerError> {
-        let running: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM job WHERE state = 'running' AND input = $1")
-                .bind(self.input.word())
-                .fetch_one(db)
-                .await?;
-        Ok(i64::from(self.running_max) - running - submitting)
-    }
-
-    /// The job that was tried the longest ago, or never.
-    async fn choose_probe(&self, db: &mut SqliteConnection) -> Result<Vec<i64>, LedgerError> {
-        Ok(sqlx::query_scalar(PROBE)
+    async fn due(
+        &self,
+        db: &mut SqliteConnection,
+        query: &'static str,
+        limit: i64,
+        room: Room,
+    ) -> Result<Vec<i64>, LedgerError> {
+        if limit <= 0 {
+            return Ok(Vec::new());
+        }
+        Ok(sqlx::query_scalar(query)
             .bind(self.input.word())
             .bind(self.now_ms)
             .bind(&self.probe_project)
             .bind(held_list(&self.held_projects))
             .bind(held_list(&self.held_batches))
-            .bind(self.limit.min(1))
+            .bind(limit)
             .bind(self.now_ms.saturating_sub(self.repeat_after_ms))
-            .bind(self.submitting_max)
+            .bind(room.places > 0 && room.running > 0)
             .fetch_all(db)
             .await?)
+    }
+
+    async fn room(&self, db: &mut SqliteConnection) -> Result<Room, LedgerError> {
+        let (submitting, silent): (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1), \
+             (SELECT count(*) FROM job WHERE silent AND state = 'ready' AND input = $1)",
+        )
+        .bind(self.input.word())
+        .fetch_one(&mut *db)
+        .await?;
+        let places = i64::from(self.submitting_max) - submitting - silent;
+        if self.running_max == 0 {
+            return Ok(Room { places, running: i64::MAX });
+        }
+        let running: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM job WHERE state = 'running' AND input = $1")
+                .bind(self.input.word())
+                .fetch_one(db)
+                .await?;
+        Ok(Room { places, running: i64::from(self.running_max) - running - submitting })
     }
 
     async fn claim(&self, db: &mut SqliteConnection, id: i64) -> Result<Claimed, LedgerError> {
@@ -275,7 +303,7 @@ pub(super) async fn reject(
     now_ms: i64,
 ) -> Result<(), LedgerError> {
     let changed = sqlx::query(
-        "UPDATE job SET state = 'rejected', claim = NULL, finished_at = $2, error = $3 \
+        "UPDATE job SET state = 'rejected', claim = NULL, silent = FALSE, finished_at = $2, error = $3 \
          WHERE id = $1 AND state IN ('ready', 'submitting', 'parked')",
     )
     .bind(job)
@@ -374,7 +402,7 @@ impl Write for ReleaseDeadClaims {
             .await?;
             let cut: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
                 "UPDATE job SET claim = NULL, due_at = $3, unknown_first_at = coalesce(unknown_first_at, attempt_at), \
-                 unknown_ended_at = $2, unknown_key = coalesce(unknown_key, attempt_key), absent_at = NULL \
+                 unknown_ended_at = $2, unknown_key = coalesce(unknown_key, attempt_key), absent_at = NULL, silent = TRUE \
                  WHERE state = 'submitting' AND claim IS NOT NULL AND claim <> $1 RETURNING id, brief, run, unrecorded",
             )
             .bind(&self.boot)
@@ -390,7 +418,7 @@ impl Write for ReleaseDeadClaims {
                     .await?;
                 note(db, at, self.now_ms, "cut off", &json!({ "job": job, "claims": unrecorded })).await?;
                 if *unrecorded >= CRASH_LOOP {
-                    sqlx::query("UPDATE job SET state = 'parked', error = $2 WHERE id = $1")
+                    sqlx::query("UPDATE job SET state = 'parked', silent = FALSE, error = $2 WHERE id = $1")
                         .bind(job)
                         .bind(json!({ "code": "CRASH_LOOP", "message": "claimed ten times without an outcome" }).to_string())
                         .execute(&mut *db)

@@ -185,6 +185,37 @@ impl Write for SetHold {
     }
 }
 
+/// What is known better about a hold in force: when it is tested next, that it eases off, what the wallet has. Does
+/// nothing to one that was lifted meanwhile.
+#[derive(Clone, Debug)]
+pub struct ChangeHold(pub Hold);
+
+impl Write for ChangeHold {
+    /// Whether it is in force.
+    type Out = bool;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            let hold = &self.0;
+            let changed = sqlx::query(
+                "UPDATE hold SET required = $5, available = $6, probe_at = $7, easing = $8 \
+                 WHERE scope = $1 AND project = $2 AND batch = $3 AND reason = $4",
+            )
+            .bind(hold.scope.word())
+            .bind(hold.scope.project())
+            .bind(hold.scope.batch())
+            .bind(&hold.reason)
+            .bind(hold.required)
+            .bind(hold.available)
+            .bind(hold.probe_ms)
+            .bind(hold.easing)
+            .execute(db)
+            .await?;
+            Ok(changed.rows_affected() > 0)
+        })
+    }
+}
+
 /// Lifts a hold.
 #[derive(Clone, Debug)]
 pub struct LiftHold {

@@ -35,6 +35,7 @@ mod silence;
 mod spent;
 mod summary;
 mod totals;
+mod waiting;
 mod wake;
 mod writer;
 
@@ -48,7 +49,7 @@ pub use decide::{Decide, Received};
 pub use decision::Decision;
 pub use doubt::{Doubt, LookUpsTried};
 pub use error::LedgerError;
-pub use hold::{Hold, HoldScope, LiftHold, SetHold};
+pub use hold::{ChangeHold, Hold, HoldScope, LiftHold, SetHold};
 pub use hold_sentence::HoldSentence;
 pub use inspect::{Found, Inspect, Inspected, Inspection};
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};

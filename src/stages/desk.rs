@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::holds::Reads;
 use crate::clock::Clock;
 use crate::ledger::{Ledger, LedgerError, Write};
 use crate::telemetry::{Health, Metrics, TroubleLog};
@@ -34,6 +35,8 @@ pub struct Desk {
     pub aliases: Arc<BTreeMap<String, String>>,
     /// A hold stops reads too (a dead key): only probes ask the API.
     pub reads_held: Arc<AtomicBool>,
+    /// Keeps `reads_held` right.
+    pub reads: Arc<Reads>,
 }
 
 impl Desk {

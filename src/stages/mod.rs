@@ -15,7 +15,7 @@
 
 mod back_off;
 mod desk;
-mod held;
+pub mod holds;
 pub mod intake;
 mod look_up;
 mod organization;
@@ -26,7 +26,6 @@ pub mod submit;
 pub mod track;
 
 pub use desk::Desk;
-pub use held::say_held;
 pub use look_up::same_brief;
-pub use organization::{belongs, lift_account};
+pub use organization::belongs;
 pub use prices::Prices;

@@ -1,56 +1,33 @@
 //! A ledger belongs to one organization: what was bought under it is guarded by its keys and ids, which another one does
 //! not know.
 
-use super::{Desk, say_held};
-use crate::ledger::{BindOrganization, Hold, HoldScope, LiftHold, SetHold};
+use std::time::Duration;
 
-/// The hold's reason when the key belongs to another organization than the ledger.
-const OTHER_ORGANIZATION: &str = "OTHER_ORGANIZATION";
+use super::Desk;
+use super::holds::{OTHER_ORGANIZATION, api_hold, next_probe, seems_over, set};
+use crate::ledger::{BindOrganization, HoldScope};
 
-/// Whether the ledger belongs to `organization`; it does from now on if it belonged to none. Under another one starts
-/// are held, until the key is that of the ledger's again.
-pub async fn belongs(desk: &Desk, organization: String) -> bool {
+/// Whether the ledger belongs to `organization`; it does from now on if it belonged to none. Under another one
+/// everything is held, until the key is that of the ledger's again; `probe_interval` is `submit.probe_interval`.
+pub async fn belongs(desk: &Desk, probe_interval: Duration, organization: String) -> bool {
     match desk.ledger.write(BindOrganization(organization.clone())).await {
         Ok(bound) if bound == organization => {
-            lift_account(desk, OTHER_ORGANIZATION).await;
+            seems_over(desk, OTHER_ORGANIZATION).await;
             true
         }
         Ok(bound) => {
-            hold(desk, &bound, &organization).await;
+            let detail = format!(
+                "the ledger belongs to organization {bound}, the API key to {organization}: use a key of {bound}, or \
+                 another ledger"
+            );
+            let probe_ms = next_probe(desk, probe_interval, OTHER_ORGANIZATION);
+            let hold = api_hold(desk, HoldScope::Account, OTHER_ORGANIZATION, detail, Some(probe_ms));
+            set(desk, hold).await;
             false
         }
         Err(error) => {
             tracing::error!(%error, "the organization could not be stored");
             true
         }
-    }
-}
-
-async fn hold(desk: &Desk, bound: &str, organization: &str) {
-    let hold = Hold {
-        scope: HoldScope::Account,
-        reason: OTHER_ORGANIZATION.to_owned(),
-        detail: format!("the ledger belongs to organization {bound}, the API key to {organization}"),
-        required: None,
-        available: None,
-        stops_reads: false,
-        by_api: false,
-        since_ms: desk.clock.now_ms(),
-        probe_ms: None,
-        easing: false,
-    };
-    match desk.ledger.write(SetHold(hold.clone())).await {
-        Ok(true) => say_held(desk, &hold).await,
-        Ok(false) => {}
-        Err(error) => tracing::error!(%error, "a hold could not be stored"),
-    }
-}
-
-/// Lifts a hold of the account that the API showed to be over.
-pub async fn lift_account(desk: &Desk, reason: &'static str) {
-    match desk.ledger.write(LiftHold { scope: HoldScope::Account, reason: Some(reason.to_owned()) }).await {
-        Ok(0) => {}
-        Ok(_) => tracing::info!(reason, "the hold is over; starts go on"),
-        Err(error) => tracing::error!(%error, "a hold could not be lifted"),
     }
 }

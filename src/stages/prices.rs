@@ -22,4 +22,9 @@ impl Prices {
     pub fn of(&self, format: Option<&str>) -> Option<u64> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(format?).copied()
     }
+
+    /// What the cheapest container costs; `None` when no price is known.
+    pub fn cheapest(&self) -> Option<u64> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().min().copied()
+    }
 }

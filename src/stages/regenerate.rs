@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::back_off::after;
+use super::holds::note_refusal;
 use super::look_up::{NOT_SEEN, end_of};
 use super::submit::Submit;
 use super::track::container_end;
@@ -38,7 +39,10 @@ pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
         },
         // If the API does not have it any more, the POST will say so definitely; a 404 alone proves nothing.
         Err(trouble) if trouble.is_not_found() => Found::Ended(NOT_SEEN.to_owned()),
-        Err(_) => Found::Later(after(now_ms, AGAIN)),
+        Err(trouble) => {
+            note_refusal(&stage.desk, stage.settings.probe_interval, &trouble).await;
+            Found::Later(after(now_ms, AGAIN))
+        }
     };
     record(stage, Inspected { job: inspection.id, found, now_ms }).await;
 }

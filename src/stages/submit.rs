@@ -4,30 +4,38 @@
 //! stop claims nothing more and waits for those tasks; one that is cut off stays `submitting`, which the next start
 //! treats as an attempt of unknown outcome: it costs one repeat with the same key and bytes.
 //!
-//! Holds (P6) stand between due jobs and claims. They are tested by reading where that answers the question, else by
-//! one job; a success lifts them.
+//! Holds (P6) stand between due jobs and claims (`holds`). They are tested by reading where that answers the question
+//! (`probe`), else by one job; a success lifts them to one job at a time, then fully (`answers`).
 
+mod answers;
 mod attempt;
+#[cfg(test)]
+mod hold_tests;
 mod holds;
 mod notes;
+mod probe;
+mod refusals;
 #[cfg(test)]
 mod tests;
 mod trial;
 mod unknown;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::answers::{InForce, Observed};
+use self::probe::Tests;
 pub use self::trial::Trial;
 use super::desk::LOOK_AGAIN;
 use super::regenerate::inspect;
 use super::{Desk, Prices};
 use crate::config;
 use crate::layers::{self, Class, Limits, Permit};
-use crate::ledger::{Claim, Inspect, LedgerError};
+use crate::ledger::{Claim, Inspect, LedgerError, Work};
 
 /// Containers read at once before a rerun, so that a large one never keeps other jobs from starting.
 const INSPECTIONS: usize = 8;
@@ -51,13 +59,18 @@ pub struct Submit {
     pub may_start: CancellationToken,
     /// Whether look-ups by our own id are known to work.
     pub trial: Trial,
+    /// What this process has seen of the API's answers.
+    pub observed: Arc<Observed>,
 }
 
 /// What the stage has under way.
 #[derive(Default)]
 struct UnderWay {
     posts: JoinSet<()>,
+    /// The same, with their projects; one that has ended stays until [`UnderWay::take_ended`].
+    posting: Vec<(AbortHandle, String)>,
     inspections: JoinSet<()>,
+    tests: Tests,
 }
 
 impl UnderWay {
@@ -66,6 +79,7 @@ impl UnderWay {
     }
 
     fn take_ended(&mut self) {
+        self.posting.retain(|(post, _)| !post.is_finished());
         while let Some(ended) = self.posts.try_join_next() {
             note_panic(ended);
         }
@@ -146,15 +160,51 @@ impl Submit {
     }
 
     async fn round(&self, under_way: &mut UnderWay) -> Result<Round, LedgerError> {
-        self.start_inspections(&mut under_way.inspections).await?;
+        if !self.desk.reads_held.load(Ordering::Acquire) {
+            self.start_inspections(&mut under_way.inspections).await?;
+        }
         let free = u32::try_from(self.settings.concurrency.saturating_sub(under_way.posts.len()))
             .unwrap_or(u32::MAX);
-        let (claim, holds) = self.plan_claim(free).await?;
-        let held = claim.limit == 0;
-        let mut permits = self.permits(claim.limit);
-        let permitted = u32::try_from(permits.len()).unwrap_or(u32::MAX);
+        let plan = self.plan(free, under_way).await?;
+        let in_force = Arc::new(InForce { holds: plan.holds, at_ms: plan.claim.now_ms });
+        let mut permits = self.limits.available(Class::Start).min(free);
+        let mut lifted = false;
+        for one in &plan.tries {
+            if permits == 0 {
+                break;
+            }
+            let work = self.claim(one.claim.clone(), &in_force, under_way).await?;
+            permits -= u32::try_from(work.claimed.len()).unwrap_or(u32::MAX).min(permits);
+            lifted |= self.tried(one, &work, &in_force, &mut under_way.tests).await?;
+        }
         // Also when nothing may start: what has expired ends now, not when a hold is lifted.
-        let claim = Claim { limit: permitted, now_ms: self.desk.clock.now_ms(), ..claim };
+        let permitted = permits.min(plan.claim.limit);
+        let held = plan.claim.limit == 0 && (plan.tries.is_empty() || permits > 0);
+        let work = self.claim(Claim { limit: permitted, ..plan.claim }, &in_force, under_way).await?;
+        let all = u32::try_from(work.claimed.len()).unwrap_or(u32::MAX) == permitted;
+        Ok(if lifted || work.expired > 0 {
+            Round::Busy
+        } else if held {
+            Round::Idle
+        } else if permitted == 0 {
+            Round::NoPermit
+        } else if all {
+            Round::Busy
+        } else {
+            Round::Idle
+        })
+    }
+
+    /// Claims jobs and `POST`s them.
+    async fn claim(
+        &self,
+        claim: Claim,
+        in_force: &Arc<InForce>,
+        under_way: &mut UnderWay,
+    ) -> Result<Work, LedgerError> {
+        let mut permits = self.permits(claim.limit);
+        let limit = u32::try_from(permits.len()).unwrap_or(u32::MAX);
+        let claim = Claim { limit, now_ms: self.desk.clock.now_ms(), ..claim };
         let work = self.desk.ledger.write(claim).await;
         let jobs = work.as_ref().map_or(0, |work| work.claimed.len());
         permits.drain(jobs.min(permits.len())..).for_each(Permit::unused);
@@ -162,21 +212,13 @@ impl Submit {
         if work.expired > 0 {
             self.desk.ledger.wake().publish().notify_one();
         }
-        let claimed = work.claimed.len();
-        for (job, permit) in work.claimed.into_iter().zip(permits) {
-            let (stage, holds) = (self.clone(), Arc::clone(&holds));
-            under_way.posts.spawn(async move { stage.attempt(job, permit, &holds).await });
+        for (job, permit) in work.claimed.iter().zip(permits) {
+            let (stage, job, in_force) = (self.clone(), job.clone(), Arc::clone(in_force));
+            let project = job.project_id.clone();
+            let post = under_way.posts.spawn(async move { stage.attempt(job, permit, &in_force).await });
+            under_way.posting.push((post, project));
         }
-        let full = u32::try_from(claimed).unwrap_or(u32::MAX) == permitted;
-        Ok(if held {
-            Round::Idle
-        } else if permitted == 0 {
-            Round::NoPermit
-        } else if full || work.expired > 0 {
-            Round::Busy
-        } else {
-            Round::Idle
-        })
+        Ok(work)
     }
 
     /// Permits for so many starts, as far as there are any now. They are in hand before a job is claimed: what is stored

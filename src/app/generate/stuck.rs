@@ -9,6 +9,8 @@ use crate::stages::Desk;
 
 /// How long a hold of an earlier command that is not probed may take to be lifted.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What helps when the API refuses the briefs of a batch one after the other.
+const MEND: &str = "mend the briefs, lift the hold (briefd status tells how)";
 /// Reasons that do not pass by themselves.
 const REASONS: [&str; 4] = ["UNAUTHENTICATED", "FORBIDDEN_SCOPE", "KILL_SWITCH", "OTHER_ORGANIZATION"];
 
@@ -22,6 +24,10 @@ pub struct Stuck {
 }
 
 impl Stuck {
+    fn by(hold: &Hold) -> Self {
+        Self { reason: hold.reason.clone(), detail: hold.detail.trim_end_matches('.').to_owned() }
+    }
+
     /// Whether only a person can lift this hold.
     pub fn is_of(hold: &Hold) -> bool {
         hold.scope == HoldScope::Account && REASONS.contains(&hold.reason.as_str())
@@ -33,7 +39,10 @@ impl Stuck {
             "UNAUTHENTICATED" => "give a valid API key (LAYERS_API_KEY, or the file of layers.api_key_file)",
             "FORBIDDEN_SCOPE" => "give the API key the scopes content:read, content:write and jobs:read",
             "KILL_SWITCH" => "somebody switched the key or the organization off at Layers: ask them",
-            _ => "use the API key of the ledger's organization, or another ledger (--ledger)",
+            "OTHER_ORGANIZATION" => {
+                "use the API key of the ledger's organization, or another ledger (--ledger)"
+            }
+            _ => MEND,
         }
     }
 }
@@ -63,9 +72,21 @@ impl Watch {
             let waited = hold.probe_ms.is_none() && now_ms - self.start_ms > patience_ms;
             Stuck::is_of(hold) && (hold.since_ms >= self.start_ms || tested || waited)
         };
-        let hold = holds.iter().find(stands)?;
-        Some(Stuck { reason: hold.reason.clone(), detail: hold.detail.trim_end_matches('.').to_owned() })
+        holds.iter().find(stands).map(Stuck::by)
     }
+}
+
+/// Batches whose briefs are refused one after the other, if nothing else is left to do.
+pub(super) async fn only_refused(desk: &Desk, holds: &[Hold]) -> Result<Option<Stuck>, LedgerError> {
+    let refused = |hold: &&Hold| {
+        matches!(hold.scope, HoldScope::Batch { .. }) && hold.by_api && hold.probe_ms.is_none()
+    };
+    let batch = |hold: &Hold| (hold.scope.project().to_owned(), hold.scope.batch().to_owned());
+    let batches: Vec<(String, String)> = holds.iter().filter(refused).map(batch).collect();
+    if batches.is_empty() || !desk.ledger.waits_only_for(&batches).await? {
+        return Ok(None);
+    }
+    Ok(holds.iter().find(refused).map(Stuck::by))
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Submit;
+use super::answers::InForce;
 use super::unknown::follow;
 use crate::job::answer;
 use crate::job::{Acceptance, Event, JobState, Refusal, Trouble, Verdict, Wait, verdict};
 use crate::layers::{Bound, Permit, StartAnswer, TraceContext};
-use crate::ledger::{Again, AttemptOutcome, Claimed, Hold, RecordOutcome, Started, Told};
+use crate::ledger::{Again, AttemptOutcome, Claimed, RecordOutcome, Started, Told};
 use crate::record::{RecordError, Source};
 use crate::stages::back_off::{after, delay};
 use crate::stages::look_up::Found;
@@ -21,14 +22,16 @@ const RATE_LIMITED_WAIT: Duration = Duration::from_secs(5);
 
 impl Submit {
     /// One POST, from the permit to the recorded outcome.
-    pub(super) async fn attempt(&self, job: Claimed, permit: Permit, holds: &[Hold]) {
+    pub(super) async fn attempt(&self, job: Claimed, permit: Permit, in_force: &InForce) {
         let conclusion = match self.look_first(&job).await {
-            Some(known) if known.found == Found::InPart => self.ask_for_siblings(&job, known, permit).await,
+            Some(known) if known.found == Found::InPart => {
+                self.ask_for_siblings(&job, known, (permit, in_force)).await
+            }
             Some(known) => {
                 permit.unused();
                 follow(known, Told::default())
             }
-            None => self.try_post(&job, permit).await,
+            None => self.try_post(&job, permit, in_force).await,
         };
         let named = match &conclusion.outcome {
             AttemptOutcome::Accepted(started) if started.job_id.is_some() => started.container_ids.clone(),
@@ -37,13 +40,13 @@ impl Submit {
             | AttemptOutcome::Rejected(..)
             | AttemptOutcome::Parked(..) => Vec::new(),
         };
-        self.record(&job, conclusion, holds).await;
+        self.record(&job, conclusion, in_force).await;
         if !named.is_empty() {
             self.try_look_ups(&job, &named).await;
         }
     }
 
-    async fn try_post(&self, job: &Claimed, permit: Permit) -> Conclusion {
+    async fn try_post(&self, job: &Claimed, permit: Permit, in_force: &InForce) -> Conclusion {
         if self.desk.stopping.is_cancelled() {
             permit.unused();
             return unclaimed();
@@ -56,7 +59,7 @@ impl Submit {
         let bound = permit.start_answered(start_answer(&answer));
         match answer {
             Ok(acceptance) => accepted(acceptance),
-            Err(trouble) => self.troubled(job, trouble, bound).await,
+            Err(trouble) => self.troubled(job, trouble, bound, in_force).await,
         }
     }
 
@@ -71,7 +74,13 @@ impl Submit {
     }
 
     /// What follows from anything but a readable 2xx.
-    pub(super) async fn troubled(&self, job: &Claimed, trouble: Trouble, bound: Option<Bound>) -> Conclusion {
+    pub(super) async fn troubled(
+        &self,
+        job: &Claimed,
+        trouble: Trouble,
+        bound: Option<Bound>,
+        in_force: &InForce,
+    ) -> Conclusion {
         let told = told(&trouble);
         self.note(job, &trouble);
         let attempt = u32::try_from(job.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -99,7 +108,7 @@ impl Submit {
                     // The answer of then, kept by the API under this key. It says nothing about now, so it holds nobody.
                     (Again::Held, self.settings.probe_interval)
                 } else {
-                    self.hold(job, scope, reason, refusal).await;
+                    self.hold(job, (scope, reason), refusal, in_force).await;
                     (Again::Held, Duration::ZERO)
                 }
             }
@@ -124,7 +133,7 @@ impl Submit {
         Conclusion { outcome: AttemptOutcome::Rejected(Event::Refused, error), told, retry: Duration::ZERO }
     }
 
-    async fn record(&self, job: &Claimed, conclusion: Conclusion, holds: &[Hold]) {
+    async fn record(&self, job: &Claimed, conclusion: Conclusion, in_force: &InForce) {
         let now_ms = self.desk.clock.now_ms();
         let write = Arc::new(RecordOutcome {
             job: job.id,
@@ -145,15 +154,7 @@ impl Submit {
                 self.record_unknown(job, now_ms).await;
             }
         }
-        // What a look-up found says nothing about starts.
-        if write.outcome.event() == Event::Accepted {
-            let of_job = |hold: &&Hold| hold.scope.stops(&job.project_id, &job.batch_id);
-            for hold in holds.iter().filter(|hold| hold.by_api).filter(of_job) {
-                if let Err(error) = self.lift(hold).await {
-                    tracing::error!(stage = "submit", %error, "a hold could not be lifted");
-                }
-            }
-        }
+        self.conclude(job, &write, in_force).await;
     }
 
     /// An outcome that the ledger does not take must not leave the job claimed until a restart.

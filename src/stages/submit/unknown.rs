@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Submit;
+use super::answers::InForce;
 use super::attempt::{Conclusion, accepted, record_error, start_answer, told, unclaimed};
 use crate::job::{Event, Refusal, Verdict, verdict};
 use crate::layers::Permit;
@@ -39,7 +40,7 @@ impl Submit {
         &self,
         job: &Claimed,
         known: LookedUp,
-        permit: Permit,
+        (permit, in_force): (Permit, &InForce),
     ) -> Conclusion {
         if self.desk.stopping.is_cancelled() {
             permit.unused();
@@ -56,7 +57,7 @@ impl Submit {
             Verdict::Refused | Verdict::SeenBefore | Verdict::Unknown => false,
         };
         if put_off && !self.is_past_window(job) {
-            return self.troubled(job, trouble, bound).await;
+            return self.troubled(job, trouble, bound, in_force).await;
         }
         follow(known, told(&trouble))
     }

@@ -1,0 +1,33 @@
+//! What waits, and for what: an API that does not answer, or batches that a person must mend.
+
+use super::claim::held_list;
+use super::{Ledger, LedgerError};
+
+impl Ledger {
+    /// Jobs of this input that keep their place because their last attempt got no answer, and the project of one.
+    pub async fn silent(&self) -> Result<(u32, Option<String>), LedgerError> {
+        let (n, project): (i64, Option<String>) = sqlx::query_as(
+            "SELECT count(*), max(project_id) FROM job WHERE silent AND input = $1 AND state IN ('ready', 'submitting')",
+        )
+        .bind(self.input().word())
+        .fetch_one(&self.reader().pool)
+        .await?;
+        Ok((u32::try_from(n).unwrap_or(u32::MAX), project))
+    }
+
+    /// Whether everything of this input that is still open belongs to these batches (as in [`Claim::held_batches`]),
+    /// and nothing waits to be sent.
+    pub async fn waits_only_for(&self, batches: &[(String, String)]) -> Result<bool, LedgerError> {
+        let other: i64 = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM job WHERE input = $1 AND state IN ('ready', 'submitting', 'running') \
+             AND NOT (state <> 'running' AND claim IS NULL AND EXISTS (SELECT 1 FROM json_each($2) AS held \
+             WHERE json_extract(held.value, '$[1]') = batch_id AND json_extract(held.value, '$[0]') IN ('', project_id)))) \
+             OR EXISTS (SELECT 1 FROM outbox WHERE input = $1 AND state = 'pending')",
+        )
+        .bind(self.input().word())
+        .bind(held_list(batches))
+        .fetch_one(&self.reader().pool)
+        .await?;
+        Ok(other == 0)
+    }
+}

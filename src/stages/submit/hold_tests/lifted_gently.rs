@@ -1,0 +1,235 @@
+//! Keys, kill switches and organizations; and how every hold is lifted.
+
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::job::{Refusal, Trouble};
+use crate::ledger::{BindOrganization, HoldScope, SetHold};
+use crate::stages::belongs;
+use crate::stages::holds::{keep_reads, note_refusal};
+
+fn account(reason: &str, easing: bool) -> Vec<(String, String, bool)> {
+    vec![("account".to_owned(), reason.to_owned(), easing)]
+}
+
+fn reads_held(bench: &Bench) -> bool {
+    bench.stage.desk.reads_held.load(Ordering::Acquire)
+}
+
+fn refused(code: &str, status: u16) -> Trouble {
+    let message = "no".to_owned();
+    let code = code.to_owned();
+    Trouble::Refusal(Refusal { status, code, message, request_id: None, details: None, retry_after: None })
+}
+
+#[tokio::test]
+async fn a_dead_key_holds_reads_too_is_asked_about_once_a_minute_and_is_lifted_one_job_at_a_time() {
+    let mut bench = Bench::new(Options::default()).await;
+    bench.send("p", 100, json!({})).await;
+    bench.api.change("account", json!({"keyRevoked": true})).await;
+    bench.settle().await;
+    assert_eq!(bench.held().await, account("UNAUTHENTICATED", false));
+    assert!(reads_held(&bench) && bench.holds().await[0].stops_reads);
+    let posts = bench.api.posts();
+    assert!(posts <= 32);
+    bench.pass(MINUTE * 10).await;
+    let seen = bench.api.account();
+    assert_eq!((seen.posts.generate, seen.reads.whoami), (posts, 10));
+    assert_eq!(bench.number("SELECT count(*) FROM job WHERE state = 'ready'").await, 100);
+
+    bench.api.change("account", json!({"keyRevoked": false})).await;
+    bench.clock.advance(MINUTE);
+    assert_eq!(bench.turn().await, 1);
+    assert_eq!(bench.held().await, [], "reading told that it is over, one job has shown it");
+    assert!(!reads_held(&bench));
+    bench.settle().await;
+    assert_eq!(bench.api.account().jobs_made, 100);
+}
+
+#[tokio::test]
+async fn what_only_a_job_can_tell_takes_two_of_them() {
+    let options = Options { serves_account_endpoints: false, ..Options::default() };
+    let mut bench = Bench::new(options).await;
+    bench.send("p", 100, json!({})).await;
+    bench.api.change("faults", json!({"unknown-code-403": 1.0})).await;
+    bench.settle().await;
+    assert_eq!(bench.held().await, account("FORBIDDEN_SCOPE", false));
+    assert!(!reads_held(&bench), "what was paid for is still followed");
+    bench.api.change("faults", json!({})).await;
+    bench.clock.advance(MINUTE);
+    assert_eq!(bench.turn().await, 1);
+    assert_eq!(bench.held().await, account("FORBIDDEN_SCOPE", true));
+    assert_eq!(bench.turn().await, 1);
+    assert_eq!(bench.held().await, []);
+    assert!(bench.turn().await > 1);
+}
+
+#[tokio::test]
+async fn a_trouble_that_comes_back_while_it_is_lifted_holds_again_until_the_next_test() {
+    let mut bench = Bench::new(Options::default()).await;
+    bench.send("p", 100, json!({})).await;
+    // `whoami` says that nothing is switched off.
+    bench.api.change("faults", json!({"kill-switch": 1.0})).await;
+    bench.settle().await;
+    let posts = bench.api.posts();
+    bench.pass(MINUTE * 20).await;
+    assert_eq!(bench.held().await, account("KILL_SWITCH", false));
+    assert!(reads_held(&bench));
+    assert_eq!(bench.api.posts(), posts + 4, "one job each five minutes");
+    assert_eq!(bench.api.account().reads.whoami, 4);
+}
+
+#[tokio::test]
+async fn a_switched_off_organization_is_asked_about_every_five_minutes_and_goes_on() {
+    let mut bench = Bench::new(Options::default()).await;
+    bench.send("p", 40, json!({})).await;
+    bench.api.change("account", json!({"killSwitch": true})).await;
+    bench.settle().await;
+    let posts = bench.api.posts();
+    bench.pass(MINUTE * 20).await;
+    assert_eq!(bench.held().await, account("KILL_SWITCH", false));
+    assert_eq!((bench.api.posts(), bench.api.account().reads.whoami), (posts, 4));
+    bench.api.change("account", json!({"killSwitch": false})).await;
+    bench.pass(MINUTE * 5).await;
+    assert_eq!((bench.held().await, bench.api.account().jobs_made), (vec![], 40));
+}
+
+#[tokio::test]
+async fn a_hold_that_is_over_with_nothing_to_start_is_lifted_at_once() {
+    let mut bench = Bench::new(Options::default()).await;
+    bench.api.change("account", json!({"keyRevoked": true})).await;
+    note_refusal(&bench.stage.desk, MINUTE, &refused("UNAUTHENTICATED", 401)).await;
+    assert!(reads_held(&bench));
+    bench.pass(MINUTE * 2).await;
+    assert_eq!(bench.held().await, account("UNAUTHENTICATED", false));
+    bench.api.change("account", json!({"keyRevoked": false})).await;
+    bench.pass(MINUTE).await;
+    assert_eq!((bench.held().await, bench.api.posts()), (vec![], 0));
+    assert!(!reads_held(&bench));
+}
+
+#[tokio::test]
+async fn a_refused_read_holds_what_a_refused_start_would_and_one_without_its_scope_nothing() {
+    let mut bench = Bench::new(Options::default()).await;
+    let desk = bench.stage.desk.clone();
+    note_refusal(&desk, MINUTE, &refused("FORBIDDEN_SCOPE", 403)).await;
+    note_refusal(&desk, MINUTE, &refused("NOT_FOUND", 404)).await;
+    assert_eq!(bench.held().await, []);
+    assert!(desk.reads.forbidden(desk.clock.now_ms()).unwrap().contains("FORBIDDEN_SCOPE: no"));
+    bench.clock.advance(MINUTE * 6);
+    assert_eq!(desk.reads.forbidden(desk.clock.now_ms()), None, "it has not been refused lately");
+
+    note_refusal(&desk, MINUTE, &refused("KILL_SWITCH", 503)).await;
+    assert_eq!(bench.held().await, account("KILL_SWITCH", false));
+    let first = bench.holds().await[0].probe_ms;
+    bench.clock.advance(MINUTE);
+    note_refusal(&desk, MINUTE, &refused("KILL_SWITCH", 503)).await;
+    assert_eq!(bench.holds().await[0].probe_ms, first, "its test does not move away");
+    assert_eq!(bench.turn().await, 0);
+}
+
+#[tokio::test]
+async fn under_another_organizations_key_nothing_starts_and_nothing_is_read() {
+    let mut bench = Bench::new(Options::default()).await;
+    let desk = bench.stage.desk.clone();
+    desk.ledger.write(BindOrganization("org_ours".to_owned())).await.unwrap();
+    bench.send("p", 40, json!({})).await;
+    assert!(!belongs(&desk, MINUTE, "org_sandbox".to_owned()).await);
+    bench.pass(MINUTE * 5).await;
+    assert_eq!(bench.held().await, account("OTHER_ORGANIZATION", false));
+    assert!(reads_held(&bench));
+    assert_eq!((bench.api.posts(), bench.api.account().reads.whoami), (0, 5));
+}
+
+#[tokio::test]
+async fn a_key_file_that_names_another_organization_is_noticed_before_anything_is_sent_under_it() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "lp_test_ours").unwrap();
+    let keys = vec!["lp_test_ours".to_owned(), "lp_test_theirs".to_owned()];
+    let options = Options { api_keys: keys, credits: Some(50), replay_billing: false, ..Options::default() };
+    let mut bench =
+        Bench::with(options, |settings| settings.layers.api_key = ApiKey::File(file.clone())).await;
+    let desk = bench.stage.desk.clone();
+    desk.ledger.write(BindOrganization("org_ours".to_owned())).await.unwrap();
+    bench.send("p", 3, json!({})).await;
+    bench.settle().await;
+    assert_eq!(bench.held().await[0].1, "BILLING_EXHAUSTED");
+    let posts = bench.api.posts();
+    std::fs::write(&file, "lp_test_theirs").unwrap();
+    bench.api.change("account", json!({"balance": 100_000})).await;
+    bench.pass(MINUTE * 3).await;
+    assert!(bench.held().await.iter().any(|(_, reason, _)| reason == "OTHER_ORGANIZATION"));
+    assert_eq!(bench.api.posts(), posts);
+}
+
+#[tokio::test]
+async fn a_new_key_of_which_nobody_tells_whose_it_is_starts_nothing_until_somebody_does() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "lp_test_old").unwrap();
+    let keys = vec!["lp_test_old".to_owned(), "lp_test_new".to_owned()];
+    let options = Options { api_keys: keys, credits: Some(90), replay_billing: false, ..Options::default() };
+    let mut bench =
+        Bench::with(options, |settings| settings.layers.api_key = ApiKey::File(file.clone())).await;
+    bench.send("p", 3, json!({})).await;
+    bench.send("q", 3, json!({"notBefore": "2026-05-01T00:00:30Z", "format": "slideshow_remix"})).await;
+    bench.settle().await;
+    assert_eq!(bench.held().await[0].0, "project p");
+    std::fs::write(&file, "lp_test_new").unwrap();
+    bench.api.change("account", json!({"balance": 100_000})).await;
+    bench.api.change("faults", json!({"read-reset": 1.0})).await;
+    let posts = bench.api.posts();
+    bench.clock.advance(MINUTE);
+    bench.settle().await;
+    assert!(reads_held(&bench));
+    bench.pass(MINUTE).await;
+    assert_eq!(bench.api.posts(), posts);
+    bench.api.change("faults", json!({})).await;
+    bench.pass(MINUTE * 2).await;
+    assert_eq!((bench.held().await, bench.api.account().jobs_made), (vec![], 6));
+    assert!(!reads_held(&bench));
+}
+
+#[tokio::test]
+async fn what_an_operator_holds_is_neither_tested_nor_tried() {
+    let mut bench = Bench::new(Options::default()).await;
+    bench.send("p", 5, json!({})).await;
+    bench.send("q", 5, json!({})).await;
+    let hold = Hold {
+        scope: HoldScope::Project("p".to_owned()),
+        reason: "OPERATOR".to_owned(),
+        detail: String::new(),
+        required: None,
+        available: None,
+        stops_reads: false,
+        by_api: false,
+        since_ms: 0,
+        probe_ms: None,
+        easing: false,
+    };
+    bench.stage.desk.ledger.write(SetHold(hold)).await.unwrap();
+    bench.pass(MINUTE * 10).await;
+    let seen = bench.api.account();
+    assert_eq!((seen.jobs_made, seen.posts.generate, seen.reads.whoami), (5, 5, 0));
+    assert_eq!(bench.held().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_look_at_the_holds_that_is_older_than_a_new_one_lets_no_read_go() {
+    let bench = Bench::new(Options::default()).await;
+    let desk = bench.stage.desk.clone();
+    for _ in 0..20 {
+        let older = tokio::spawn({
+            let desk = desk.clone();
+            async move { keep_reads(&desk).await.map(drop) }
+        });
+        note_refusal(&desk, MINUTE, &refused("UNAUTHENTICATED", 401)).await;
+        older.await.unwrap().unwrap();
+        assert!(desk.reads_held.load(Ordering::Acquire));
+        let lift = crate::ledger::LiftHold { scope: HoldScope::Account, reason: None };
+        desk.ledger.write(lift).await.unwrap();
+        keep_reads(&desk).await.unwrap();
+        assert!(!desk.reads_held.load(Ordering::Acquire));
+    }
+}

@@ -1,0 +1,83 @@
+//! No credits.
+
+use super::*;
+
+fn one_402(credits: u64) -> Options {
+    Options { credits: Some(credits), replay_billing: false, ..Options::default() }
+}
+
+fn of(scope: &str, easing: bool) -> Vec<(String, String, bool)> {
+    vec![(scope.to_owned(), "BILLING_EXHAUSTED".to_owned(), easing)]
+}
+
+#[tokio::test]
+async fn a_wallet_that_has_too_little_for_one_project_holds_that_project_only_and_tells_the_sum() {
+    let mut bench = Bench::new(one_402(290)).await;
+    bench.send("p", 5, json!({})).await;
+    bench.settle().await;
+    assert_eq!(bench.held().await, of("project p", false));
+    let hold = &bench.holds().await[0];
+    assert_eq!((hold.required, hold.available, hold.stops_reads), (Some(120), Some(50), false));
+    assert_eq!(bench.api.account().reads.credits, 1, "not once for each of them");
+    // Somebody else's cheaper ones can be paid, which says nothing about those of the first project.
+    bench.send("q", 1, json!({"format": "slideshow_remix"})).await;
+    bench.settle().await;
+    assert_eq!(bench.api.account().jobs_made, 3);
+    assert_eq!(bench.held().await, of("project p", false));
+    let posts = bench.api.posts();
+    bench.pass(MINUTE * 5).await;
+    assert_eq!(bench.api.posts(), posts, "the wallet is read instead");
+    assert_eq!(bench.holds().await[0].available, Some(0));
+
+    bench.api.change("account", json!({"balance": 100_000})).await;
+    bench.pass(MINUTE).await;
+    assert_eq!((bench.held().await, bench.api.account().jobs_made), (vec![], 6));
+}
+
+#[tokio::test]
+async fn an_empty_wallet_holds_the_account_until_the_cheapest_can_be_paid() {
+    let mut bench = Bench::new(one_402(280)).await;
+    bench.send("p", 5, json!({})).await;
+    bench.settle().await;
+    assert_eq!(bench.held().await, of("account", false));
+    assert_eq!((bench.holds().await[0].required, bench.holds().await[0].available), (Some(120), Some(40)));
+    bench.send("q", 2, json!({"format": "slideshow_remix"})).await;
+    let posts = bench.api.posts();
+    bench.pass(MINUTE * 10).await;
+    let account = bench.api.account();
+    assert_eq!(account.posts.generate, posts);
+    assert!((10..=11).contains(&account.reads.credits), "{}", account.reads.credits);
+
+    // Enough for the cheap ones: the account goes on, and what still cannot be paid holds its project only.
+    bench.api.change("account", json!({"balance": 100})).await;
+    bench.pass(MINUTE * 2).await;
+    assert_eq!(bench.api.account().jobs_made, 4);
+    assert_eq!(bench.held().await.len(), 1, "{:?}", bench.held().await);
+    bench.api.change("account", json!({"balance": 100_000})).await;
+    bench.pass(MINUTE * 3).await;
+    assert_eq!((bench.held().await, bench.api.account().jobs_made), (vec![], 7));
+}
+
+#[tokio::test]
+async fn without_a_wallet_to_read_one_job_a_minute_tries_the_project() {
+    let options = Options { serves_account_endpoints: false, ..one_402(120) };
+    let mut bench = Bench::new(options).await;
+    bench.send("p", 5, json!({})).await;
+    bench.settle().await;
+    assert_eq!(bench.held().await, of("project p", false));
+    let posts = bench.api.posts();
+    bench.pass(MINUTE * 5).await;
+    assert_eq!(bench.api.posts(), posts + 5);
+    bench.api.change("account", json!({"balance": 100_000})).await;
+    bench.pass(MINUTE).await;
+    assert_eq!((bench.held().await, bench.api.account().jobs_made), (vec![], 5));
+}
+
+#[tokio::test]
+async fn a_brief_beyond_its_own_budget_holds_nobody() {
+    let mut bench = Bench::new(Options::default()).await;
+    bench.send("p", 1, json!({"budget": {"maxCredits": 5}})).await;
+    bench.settle().await;
+    assert_eq!(bench.held().await, []);
+    assert_eq!(bench.number("SELECT count(*) FROM job WHERE state = 'rejected'").await, 1);
+}
