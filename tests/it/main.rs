@@ -18,5 +18,6 @@ mod holds;
 mod intake_table;
 mod layering;
 mod patience;
+mod secrets;
 mod start_errors;
 mod support;
