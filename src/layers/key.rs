@@ -152,10 +152,9 @@ fn forms(key: SecretString) -> Vec<SecretString> {
         }
     }
     forms.extend(secret.map(ToOwned::to_owned));
-    forms.sort();
-    forms.dedup();
+    forms.dedup(); // most are the same for URLs
     let others: Vec<_> = forms.into_iter().map(SecretString::from).collect();
-    // The key first: what it leaves of a text has none of its parts.
+    // The whole key before its part, in each form: else something of it would be left.
     std::iter::once(key).chain(others).collect()
 }
 
