@@ -16,6 +16,8 @@ const SHORTEST_BLANKED: usize = 8;
 /// Backslashes before one escaped character: JSON texts four deep. Without a bound, a long row of them would be read
 /// again from each of its places.
 const MOST_BACKSLASHES: usize = 8;
+/// What stands behind the last `_` of a key is its secret; a shorter one may be a word.
+const SHORTEST_SECRET: usize = 20;
 
 /// A key that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,8 +88,8 @@ fn read(origin: &ApiKey) -> Result<SecretString, KeyError> {
 pub(super) struct Key {
     /// `None` for an empty key: then no header is sent, and the API says 401.
     header: Option<(HeaderName, HeaderValue)>,
-    /// The key itself, to find it in texts; `None` if it is too short to be one.
-    blanked: Option<SecretString>,
+    /// What is blanked in texts: the key, its secret part, and both in base64. Empty if it is too short to be one.
+    blanked: Vec<SecretString>,
     fingerprint: String,
 }
 
@@ -110,7 +112,7 @@ impl Key {
             Some((name, value))
         };
         let fingerprint = fingerprint(plain);
-        let blanked = (plain.len() >= SHORTEST_BLANKED).then_some(secret);
+        let blanked = forms(secret);
         Ok(Self { header, blanked, fingerprint })
     }
 
@@ -126,30 +128,77 @@ impl Key {
 
     /// `text` with the key blanked, however JSON or a URL spells it: who reads the text would have the key.
     pub(super) fn blank<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let Some(secret) = &self.blanked else { return Cow::Borrowed(text) };
-        let secret = secret.expose_secret();
-        if !text.contains(['\\', '%']) && !text.contains(secret) {
-            return Cow::Borrowed(text);
-        }
-        let (mut clean, mut rest, mut copied) = (String::new(), text, 0);
-        while let Some(char) = rest.chars().next() {
-            let at = text.len() - rest.len();
-            match spelled(rest, secret) {
-                Some(length) => {
-                    clean.push_str(text.get(copied..at).unwrap_or_default());
-                    clean.push_str(BLANK);
-                    copied = at + length;
-                    rest = text.get(copied..).unwrap_or_default();
-                }
-                None => rest = rest.get(char.len_utf8()..).unwrap_or_default(),
+        let mut clean = Cow::Borrowed(text);
+        for form in &self.blanked {
+            if let Some(cleaner) = without(&clean, form.expose_secret()) {
+                clean = Cow::Owned(cleaner);
             }
         }
-        if copied == 0 {
-            return Cow::Borrowed(text);
-        }
-        clean.push_str(text.get(copied..).unwrap_or_default());
-        Cow::Owned(clean)
+        clean
     }
+}
+
+/// Whatever gives the key away. A key of visible ASCII characters is the only one that can be sent.
+fn forms(key: SecretString) -> Vec<SecretString> {
+    let plain = key.expose_secret();
+    if plain.len() < SHORTEST_BLANKED {
+        return Vec::new();
+    }
+    let secret = plain.rsplit_once('_').map(|(_, secret)| secret);
+    let secret = secret.filter(|secret| secret.len() >= SHORTEST_SECRET);
+    let mut forms = Vec::new();
+    for text in std::iter::once(plain).chain(secret) {
+        for shift in 0..3 {
+            let encoded = base64(text.as_bytes(), shift);
+            forms.push(encoded.replace('+', "-").replace('/', "_"));
+            forms.push(encoded);
+        }
+    }
+    forms.extend(secret.map(ToOwned::to_owned));
+    forms.dedup(); // most are the same for URLs
+    let others: Vec<_> = forms.into_iter().map(SecretString::from).collect();
+    // The whole key before its part, in each form: else something of it would be left.
+    std::iter::once(key).chain(others).collect()
+}
+
+/// What `bytes` look like within a base64 text that has `shift` bytes (modulo 3) before them: only the characters that
+/// depend on nothing else.
+fn base64(bytes: &[u8], shift: usize) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bit = |at: usize| {
+        let byte = bytes.get((at / 8).wrapping_sub(shift)).copied().unwrap_or(0);
+        usize::from(byte >> (7 - at % 8) & 1)
+    };
+    let (first, end) = ((shift * 8).div_ceil(6), (shift + bytes.len()) * 8 / 6);
+    let digit = |digit: usize| (0..6).fold(0, |value, place| value << 1 | bit(digit * 6 + place));
+    (first..end).filter_map(|at| DIGITS.get(digit(at))).map(|digit| char::from(*digit)).collect()
+}
+
+/// `text` with `secret` blanked; `None` if it is not in there.
+fn without(text: &str, secret: &str) -> Option<String> {
+    if !text.contains(['\\', '%']) && !text.contains(secret) {
+        return None;
+    }
+    let first = secret.chars().next()?;
+    let (mut clean, mut at, mut copied) = (String::new(), 0, 0);
+    // A spelling begins with the first character itself, or with an escape of it.
+    while let Some(found) = text.get(at..)?.find([first, '\\', '%']) {
+        at += found;
+        match spelled(text.get(at..)?, secret) {
+            Some(length) => {
+                clean.push_str(text.get(copied..at)?);
+                clean.push_str(BLANK);
+                at += length;
+                copied = at;
+            }
+            None => at += text.get(at..)?.chars().next()?.len_utf8(),
+        }
+    }
+    if copied == 0 {
+        return None;
+    }
+    clean.push_str(text.get(copied..)?);
+    Some(clean)
 }
 
 /// How many bytes at the start of `text` spell `secret`.
@@ -279,6 +328,27 @@ mod tests {
             let text = format!("{before} {spelled} {after}");
             prop_assert_eq!(key.blank(&text), format!("{before} {BLANK} {after}"));
         }
+    }
+
+    #[test]
+    fn the_secret_part_and_what_encodes_the_key_are_blanked_too() {
+        const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789a";
+        let whole = format!("lp_test_0123456789abcdef_{SECRET}");
+        let key = key(&whole, Auth::XApiKey);
+        assert_eq!(key.blank(&format!("ends in {SECRET}.")), "ends in [redacted].");
+        assert_eq!(key.blank(&whole.replace('_', "%5F")), "[redacted]");
+        assert_eq!(key.blank(&whole.replace('_', "\\\\u005f")), "[redacted]");
+        assert_eq!(
+            key.blank("50 % of lp_test_0123456789abcdef is \"known\" \\u00"),
+            "50 % of lp_test_0123456789abcdef is \"known\" \\u00"
+        );
+        // Of "key:" + the key and of "u:" + its secret part, as a program that is not ours makes them.
+        let basic = "a2V5OmxwX3Rlc3RfMDEyMzQ1Njc4OWFiY2RlZl8wMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlh";
+        let clean = key.blank(basic);
+        assert!(clean.len() < 20 && clean.contains("[redacted]"), "{clean}");
+        let basic = "dTowMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlh";
+        let clean = key.blank(basic);
+        assert!(clean.len() < 20 && clean.contains("[redacted]"), "{clean}");
     }
 
     #[test]

@@ -20,5 +20,6 @@ mod intake_table;
 mod layering;
 mod patience;
 mod rate_limits;
+mod secrets;
 mod start_errors;
 mod support;

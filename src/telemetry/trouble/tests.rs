@@ -102,7 +102,7 @@ fn a_trouble_is_told_with_its_first_example_then_counted_then_over() {
             clock.advance(Duration::from_millis(900));
             log.look();
         }
-        clock.advance(Duration::from_secs(300));
+        clock.advance(Duration::from_mins(5));
         log.look(); // nobody has answered yet
         log.answered("job");
         log.look();
