@@ -18,5 +18,7 @@ mod holds;
 mod intake_table;
 mod layering;
 mod patience;
+mod resolve;
 mod start_errors;
 mod support;
+mod unknown;

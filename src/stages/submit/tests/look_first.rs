@@ -1,6 +1,7 @@
 //! A POST path that never answers: what was bought is collected by reading.
 
 use super::*;
+use crate::ledger::{Hold, HoldScope, SetHold};
 
 #[tokio::test]
 async fn what_was_bought_is_collected_by_reading_where_no_post_is_ever_answered() {
@@ -88,4 +89,30 @@ async fn a_regenerate_whose_record_has_not_changed_is_posted_as_before() {
     assert_eq!(bench.state("a").await, "submitting");
     bench.posts(&[Post::Through]).await;
     assert_eq!((bench.state("a").await.as_str(), bench.sandbox.account().posts.regenerate), ("running", 1));
+}
+
+#[tokio::test]
+async fn what_a_look_up_found_says_nothing_about_starts_and_lifts_no_hold() {
+    let bench = Bench::new().await;
+    bench.send("a", json!({})).await;
+    bench.posts(&[Post::Lost, Post::Lost]).await;
+    let claim = bench.stage.plan_claim(1).await.unwrap().0;
+    let job = bench.stage.desk.ledger.write(claim).await.unwrap().claimed.remove(0);
+    let hold = Hold {
+        scope: HoldScope::Account,
+        reason: "QUANTUM_FLUX".to_owned(),
+        detail: String::new(),
+        required: None,
+        available: None,
+        stops_reads: false,
+        by_api: true,
+        since_ms: bench.now_ms(),
+        probe_ms: None,
+        easing: false,
+    };
+    bench.stage.desk.ledger.write(SetHold(hold.clone())).await.unwrap();
+    let permit = bench.stage.limits.acquire(Class::Start).await;
+    bench.stage.attempt(job, permit, std::slice::from_ref(&hold)).await;
+    assert_eq!(bench.state("a").await, "running");
+    assert_eq!(bench.stage.desk.ledger.reader().holds().await.unwrap(), [hold]);
 }

@@ -77,7 +77,7 @@ async fn where_look_ups_fail_a_404_proves_nothing_and_a_person_must_decide() {
         bench.posts(&[Post::Dropped, refused.clone()]).await;
         assert_eq!(bench.state("b").await, state, "{ids:?}");
         bench.minutes_pass(10);
-        bench.posts(&[refused.clone()]).await;
+        bench.posts(std::slice::from_ref(&refused)).await;
         assert_eq!(bench.state("b").await, later, "{ids:?}");
         assert_eq!(bench.jobs_made(), 1);
     }
