@@ -20,6 +20,8 @@ mod intake_table;
 mod layering;
 mod patience;
 mod rate_limits;
+mod resolve;
 mod secrets;
 mod start_errors;
 mod support;
+mod unknown;

@@ -8,6 +8,7 @@ mod order;
 mod outbox;
 mod regenerate;
 mod remembered;
+mod resolve;
 mod spent;
 mod storm;
 mod sums;

@@ -16,6 +16,7 @@ async fn after_a_lost_answer_the_job_never_goes_back_to_ready() {
         Again::ToldToWait,
         Again::Held,
         Again::NotFound,
+        Again::FoundInPart,
     ] {
         bench.minutes_pass(2);
         let job = bench.claim_one().await;
@@ -184,4 +185,54 @@ async fn what_was_not_found_before_the_last_unknown_attempt_proves_nothing_about
     let bench = bench.crash().await;
     bench.minutes_pass(2);
     assert_eq!(bench.claim_one().await.absent_at, None, "nor about one that was cut off");
+}
+
+#[tokio::test]
+async fn neither_expiry_nor_a_replacement_nor_a_rerun_applies_while_a_post_may_have_left() {
+    for lost in [false, true] {
+        let bench = Bench::new().await;
+        bench.send(brief("Run", json!({"expiresAt": "2026-05-01T00:01:00Z"}))).await;
+        let job = bench.claim_one().await;
+        if lost {
+            bench.lose_answer(job.id).await;
+        }
+        bench.minutes_pass(5);
+        let work = bench.write(bench.claim_of(0)).await.unwrap();
+        assert_eq!(work.expired, 0);
+        assert_eq!(bench.send(brief("Walk", json!({}))).await, Decision::Conflict);
+        // Asked for, and carried out only if the run that is open fails.
+        assert_eq!(bench.send(brief("Run", json!({"run": 2}))).await, Decision::Rerun);
+        assert_eq!(bench.job_states().await, ["submitting"]);
+        assert_eq!(bench.brief_state().await, ("submitting".to_owned(), 1));
+    }
+}
+
+#[tokio::test]
+async fn what_a_look_up_found_in_part_is_known_to_exist_and_not_told_as_an_unknown_attempt() {
+    let bench = Bench::new().await;
+    bench.send(brief("Run", json!({"variantCount": 2}))).await;
+    let job = bench.claim_one().await;
+    let state = bench.record(job.id, AttemptOutcome::Again(Again::FoundInPart)).await.unwrap();
+    assert_eq!(state, JobState::Submitting);
+    let job = bench.claim_one().await;
+    assert_eq!(job.unknown_first_at, Some(bench.now()));
+    let doubt = bench.ledger.doubt(job.brief, job.id).await.unwrap();
+    assert_eq!(doubt, Doubt { unknown: 0, found_in_part: true });
+    let bench = bench.crash().await;
+    let doubt = bench.ledger.doubt(job.brief, job.id).await.unwrap();
+    assert_eq!(doubt, Doubt { unknown: 1, found_in_part: true }, "one that was cut off is unknown");
+}
+
+#[tokio::test]
+async fn a_2xx_after_all_names_other_containers_than_a_look_up_did() {
+    let bench = Bench::new().await;
+    bench.send(brief("Run", json!({"variantCount": 2}))).await;
+    let job = bench.claim_one().await;
+    bench.lose_answer(job.id).await;
+    bench.minutes_pass(2);
+    bench.claim_one().await;
+    bench.accept(job.id, &["c1", "c2", "c3"]).await;
+    bench.settle(job.id, &[("c1", DONE), ("c2", DONE), ("c3", FAILED)], true).await;
+    assert_eq!(bench.brief_state().await.0, "partial");
+    assert_eq!(bench.pending_records().await.len(), 3);
 }

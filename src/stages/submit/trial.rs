@@ -42,12 +42,11 @@ impl Submit {
                 Err(_unreadable) => None,
             }
         };
-        match works {
-            Some(works) => self.note_look_ups(works).await,
-            None => {
-                let tries = self.trial.0.tries.fetch_add(1, Ordering::AcqRel) + 1;
-                self.trial.0.settled.store(tries >= TRIES_MAX, Ordering::Release);
-            }
+        if let Some(works) = works {
+            self.note_look_ups(works).await;
+        } else {
+            let tries = self.trial.0.tries.fetch_add(1, Ordering::AcqRel) + 1;
+            self.trial.0.settled.store(tries >= TRIES_MAX, Ordering::Release);
         }
     }
 

@@ -1,0 +1,112 @@
+//! Jobs that only their key guards: not repeated after 23 hours, nor under another API key.
+
+use super::*;
+
+async fn unknown() -> Bench {
+    let bench = Bench::new().await;
+    bench.decide(brief("a", json!({})), false).await;
+    bench.posts(&[Post::Dropped]).await;
+    bench
+}
+
+#[tokio::test]
+async fn one_of_unknown_outcome_is_repeated_for_23_hours_and_parked_then() {
+    let bench = unknown().await;
+    bench.minutes_pass(23 * 60 - 7);
+    bench.posts(&[Post::Dropped]).await;
+    assert_eq!((bench.state("a").await.as_str(), bench.gate.seen()), ("submitting", 2));
+    bench.go_on().await;
+    assert_eq!((bench.state("a").await.as_str(), bench.gate.seen()), ("parked", 2));
+    assert_eq!(bench.jobs_made(), 0);
+}
+
+#[tokio::test]
+async fn one_of_unknown_outcome_is_not_repeated_under_another_api_key() {
+    let bench = unknown().await;
+    bench.stage.api.set_key(SecretString::from(KEYS[1])).unwrap();
+    bench.go_on().await;
+    assert_eq!((bench.state("a").await.as_str(), bench.gate.seen()), ("parked", 1));
+}
+
+#[tokio::test]
+async fn one_with_our_id_in_its_body_is_repeated_whatever_the_time_and_the_key() {
+    let bench = Bench::new().await;
+    bench.send("a", json!({})).await;
+    bench.posts(&[Post::Lost]).await;
+    bench.minutes_pass(25 * 60);
+    bench.stage.api.set_key(SecretString::from(KEYS[1])).unwrap();
+    bench.posts(&[Post::Through]).await;
+    assert_eq!((bench.state("a").await.as_str(), bench.jobs_made()), ("running", 1));
+}
+
+#[tokio::test]
+async fn a_person_may_have_it_repeated_once_past_the_window_and_under_another_key() {
+    for (hours, key) in [(24, KEYS[0]), (0, KEYS[1])] {
+        let bench = unknown().await;
+        bench.minutes_pass(hours * 60);
+        bench.stage.api.set_key(SecretString::from(key)).unwrap();
+        bench.go_on().await;
+        assert_eq!(bench.state("a").await, "parked");
+        bench.resolve("a", Resolution::Repeat).await;
+        bench.posts(&[Post::Through]).await;
+        assert_eq!((bench.state("a").await.as_str(), bench.jobs_made()), ("running", 1));
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_that_a_person_allowed_and_that_is_lost_again_is_not_repeated_by_itself() {
+    let bench = unknown().await;
+    bench.minutes_pass(24 * 60);
+    bench.go_on().await;
+    bench.resolve("a", Resolution::Repeat).await;
+    // What never left does not use the permission up.
+    bench.posts(&[Post::Refused(429, "RATE_LIMITED", json!(null)), Post::Lost]).await;
+    assert_eq!((bench.state("a").await.as_str(), bench.gate.seen()), ("submitting", 3));
+    bench.go_on().await;
+    assert_eq!((bench.state("a").await.as_str(), bench.gate.seen(), bench.jobs_made()), ("parked", 3, 1));
+}
+
+#[tokio::test]
+async fn a_regenerate_past_its_window_is_looked_up_and_not_repeated() {
+    for (first, state) in [(Post::Lost, "running"), (Post::Dropped, "parked")] {
+        let bench = Bench::new().await;
+        let more = json!({ "metadata": { "sandbox": { "fail": "RENDER_FAILED" } } });
+        bench.send("a", more.clone()).await;
+        bench.go_on().await;
+        bench.settle("a", 1, Ended::Failed, true).await;
+        let mut again = brief("a", more);
+        again["run"] = json!(2);
+        bench.decide(again, true).await;
+        bench.gate.always(first.clone());
+        // The first looks at the container.
+        bench.go_on().await;
+        bench.go_on().await;
+        let seen = bench.gate.seen();
+        bench.minutes_pass(23 * 60);
+        bench.go_on().await;
+        assert_eq!((bench.state("a").await.as_str(), bench.gate.seen()), (state, seen), "{first:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_gauges_tell_what_is_unknown_and_how_long_a_key_still_guards() {
+    let bench = unknown().await;
+    bench.send("guarded", json!({})).await;
+    bench.gate.always(Post::Dropped);
+    bench.go_on().await;
+    let ages = async || {
+        let now_ms = bench.now_ms();
+        bench.stage.desk.ledger.ages(now_ms, now_ms, now_ms - 60_000).await.unwrap()
+    };
+    let first_ms = bench.story("a").await.jobs[0].unknown_first_at;
+    assert!(first_ms.is_some());
+    let found = ages().await;
+    assert_eq!((found.unknown, found.key_only_unknown), (2, first_ms));
+    // A repeat that was lost a moment ago makes it no younger.
+    bench.step().await;
+    assert_eq!(ages().await.unknown, 2);
+    bench.minutes_pass(23 * 60);
+    bench.go_on().await;
+    let found = ages().await;
+    assert_eq!((bench.state("a").await.as_str(), found.unknown, found.key_only_unknown), ("parked", 1, None));
+}

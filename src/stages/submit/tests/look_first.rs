@@ -1,0 +1,119 @@
+//! A POST path that never answers: what was bought is collected by reading.
+
+use super::*;
+use crate::ledger::{Hold, HoldScope, SetHold};
+
+#[tokio::test]
+async fn what_was_bought_is_collected_by_reading_where_no_post_is_ever_answered() {
+    let bench = Bench::new().await;
+    bench.send("a", json!({})).await;
+    bench.gate.always(Post::Lost);
+    bench.go_on().await;
+    bench.go_on().await;
+    assert_eq!((bench.state("a").await.as_str(), bench.reads()), ("submitting", 0));
+    let permits = bench.stage.limits.available(Class::Start);
+    bench.go_on().await;
+    assert_eq!((bench.state("a").await.as_str(), bench.containers("a").await), ("running", 1));
+    assert_eq!(bench.stage.limits.available(Class::Start), permits, "a read costs no start");
+    assert_eq!((bench.gate.seen(), bench.jobs_made(), bench.reads()), (2, 1, 1));
+}
+
+#[tokio::test]
+async fn what_is_not_found_is_posted_as_before() {
+    let bench = Bench::new().await;
+    bench.send("a", json!({})).await;
+    bench.posts(&[Post::Dropped, Post::Dropped, Post::Dropped]).await;
+    assert_eq!((bench.state("a").await.as_str(), bench.gate.seen(), bench.reads()), ("submitting", 3, 1));
+    // Nor does a read that fails keep the POST from being repeated.
+    bench.gate.reads_fail(true);
+    bench.posts(&[Post::Through]).await;
+    assert_eq!((bench.state("a").await.as_str(), bench.jobs_made()), ("running", 1));
+    bench.assert_never_twice();
+}
+
+#[tokio::test]
+async fn jobs_whose_attempts_were_all_harmless_are_never_looked_up() {
+    let bench = Bench::new().await;
+    bench.send("a", json!({})).await;
+    let wait = Post::Refused(409, "CONFLICT", json!({"subcode": "IDEMPOTENCY_IN_PROGRESS"}));
+    bench.posts(&[wait.clone(), wait.clone(), wait.clone(), wait, Post::Through]).await;
+    assert_eq!((bench.state("a").await.as_str(), bench.reads()), ("running", 0));
+}
+
+#[tokio::test]
+async fn an_orderly_stop_repeats_nothing_and_leaves_the_job_where_it_is() {
+    let bench = Bench::new().await;
+    bench.send("a", json!({})).await;
+    bench.posts(&[Post::Dropped, Post::Dropped]).await;
+    bench.send("b", json!({})).await;
+    bench.stage.desk.stopping.cancel();
+    bench.go_on().await;
+    assert_eq!((bench.state("a").await.as_str(), bench.state("b").await.as_str()), ("submitting", "ready"));
+    assert_eq!(bench.gate.seen(), 2);
+}
+
+/// A container that failed, and a rerun of it whose POST may leave now.
+async fn rerun(more: Value) -> Bench {
+    let bench = Bench::new().await;
+    let more = json!({ "metadata": { "sandbox": { "fail": "RENDER_FAILED", "regenerate": more } } });
+    bench.send("a", more.clone()).await;
+    bench.go_on().await;
+    bench.settle("a", 1, Ended::Failed, true).await;
+    let mut again = brief("a", more);
+    again["run"] = json!(2);
+    assert_eq!(bench.decide(again, true).await, Decision::Rerun);
+    bench
+}
+
+#[tokio::test]
+async fn a_regenerate_is_collected_once_its_record_has_changed() {
+    for more in [json!({"never": true}), json!({"fail": "RENDER_FAILED"})] {
+        let bench = rerun(more.clone()).await;
+        bench.gate.always(Post::Lost);
+        for _ in 0..4 {
+            bench.go_on().await;
+        }
+        assert_eq!(bench.state("a").await, "running", "{more}");
+        assert_eq!(bench.sandbox.account().posts.regenerate, 2);
+        bench.assert_never_twice();
+    }
+}
+
+#[tokio::test]
+async fn a_regenerate_whose_record_has_not_changed_is_posted_as_before() {
+    let bench = rerun(json!({})).await;
+    bench.gate.always(Post::Dropped);
+    for _ in 0..4 {
+        bench.go_on().await;
+    }
+    assert_eq!(bench.state("a").await, "submitting");
+    bench.posts(&[Post::Through]).await;
+    assert_eq!((bench.state("a").await.as_str(), bench.sandbox.account().posts.regenerate), ("running", 1));
+}
+
+#[tokio::test]
+async fn what_a_look_up_found_says_nothing_about_starts_and_lifts_no_hold() {
+    let bench = Bench::new().await;
+    bench.send("a", json!({})).await;
+    bench.posts(&[Post::Lost, Post::Lost]).await;
+    let claim = bench.stage.plan(1, &mut UnderWay::default()).await.unwrap().claim;
+    let job = bench.stage.desk.ledger.write(claim).await.unwrap().claimed.remove(0);
+    let hold = Hold {
+        scope: HoldScope::Account,
+        reason: "QUANTUM_FLUX".to_owned(),
+        detail: String::new(),
+        required: None,
+        available: None,
+        stops_reads: false,
+        by_api: true,
+        since_ms: bench.now_ms(),
+        probe_ms: Some(bench.now_ms() + 60_000),
+        easing: false,
+    };
+    bench.stage.desk.ledger.write(SetHold(hold.clone())).await.unwrap();
+    let permit = bench.stage.limits.acquire(Class::Start).await;
+    let in_force = InForce { holds: vec![hold.clone()], at_ms: bench.now_ms() };
+    bench.stage.attempt(job, permit, &in_force).await;
+    assert_eq!(bench.state("a").await, "running");
+    assert_eq!(bench.stage.desk.ledger.reader().holds().await.unwrap(), [hold]);
+}
