@@ -65,7 +65,7 @@ struct Args {
     /// So many briefs at most in each load, to try the benchmark itself
     #[arg(long, value_name = "N")]
     briefs: Option<usize>,
-    /// Only loads whose name contains this, such as "partner" or "5000"
+    /// Only loads whose name contains this, such as "partner" or "5000x1"
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// What cargo passes to every benchmark
@@ -128,8 +128,7 @@ async fn run_all(loads: Vec<Load>) -> Vec<Row> {
 
 fn conclude(rows: &[Row]) -> ExitCode {
     let folder = report::folder();
-    println!("{}, {}", report::today(), report::machine());
-    println!("API time runs {SPEED} times as fast as ours\n");
+    println!("{}, {}, {}\n", report::command(), report::today(), report::machine());
     print!("{}", table::render(rows));
     report::write(&folder, rows);
     plot::draw(&folder.join("rate_limit.svg"), rows).expect("the plot can be drawn");

@@ -68,9 +68,9 @@ impl Load {
         loads
     }
 
-    /// `standard, 100 x 5`
+    /// `standard 100x5`: tier, briefs, variants.
     pub fn name(&self) -> String {
-        format!("{}, {} x {}", self.tier.name, self.briefs, self.variants)
+        format!("{} {}x{}", self.tier.name, self.briefs, self.variants)
     }
 
     /// How many containers there will be.

@@ -18,6 +18,8 @@ pub struct Row {
     pub makespan_seconds: f64,
     /// The same, had each job started as early as the limit allows and each record come the moment its job ended.
     pub ideal_seconds: f64,
+    /// When the first and the last job started, since the first brief was sent.
+    pub starts_seconds: (f64, f64),
     /// From ended at the API to the record's arrival at a consumer.
     pub lag: Lag,
     /// When each record came since the beginning, and how late it was.
@@ -57,11 +59,14 @@ pub fn measure(load: &Load, client: Client, scene: &Scene) -> Row {
         })
         .collect();
     let requests = requests(&scene.account);
+    let jobs = jobs(&scene.account);
+    let started = |job: Option<&Job>| job.map_or(f64::NAN, |job| (job.started_ms - began_ms) / 1_000.0);
     Row {
         load: *load,
         client,
         makespan_seconds: lag_over_time.iter().map(|(at, _)| *at).fold(f64::NAN, f64::max),
-        ideal_seconds: ideal_seconds(load, &scene.account),
+        ideal_seconds: ideal_seconds(load, &jobs),
+        starts_seconds: (started(jobs.first()), started(jobs.last())),
         lag: lag(lag_over_time.iter().map(|(_, lag)| *lag).collect()),
         lag_over_time,
         rate_limited: number(&scene.account["rateLimited"]),
@@ -71,17 +76,25 @@ pub fn measure(load: &Load, client: Client, scene: &Scene) -> Row {
     }
 }
 
-/// Every job as early as the limit allows, in the order in which they were started, and none of them found late.
-fn ideal_seconds(load: &Load, account: &Value) -> f64 {
-    let mut jobs: Vec<(f64, f64)> = account["jobs"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|job| (instant_ms(&job["startedAt"]), instant_ms(&job["endsAt"])))
+struct Job {
+    started_ms: f64,
+    ends_ms: f64,
+}
+
+/// In the order in which they were started.
+fn jobs(account: &Value) -> Vec<Job> {
+    let jobs = account["jobs"].as_array().into_iter().flatten();
+    let mut jobs: Vec<Job> = jobs
+        .map(|job| Job { started_ms: instant_ms(&job["startedAt"]), ends_ms: instant_ms(&job["endsAt"]) })
         .collect();
-    jobs.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let ends = jobs.iter().enumerate().map(|(index, (started_ms, ends_ms))| {
-        as_f64(index / load.tier.starts) * WINDOW_SECONDS + (ends_ms - started_ms) / 1_000.0
+    jobs.sort_by(|one, other| one.started_ms.total_cmp(&other.started_ms));
+    jobs
+}
+
+/// Every job as early as the limit allows, in the order in which they were started, and none of them found late.
+fn ideal_seconds(load: &Load, jobs: &[Job]) -> f64 {
+    let ends = jobs.iter().enumerate().map(|(index, job)| {
+        as_f64(index / load.tier.starts) * WINDOW_SECONDS + (job.ends_ms - job.started_ms) / 1_000.0
     });
     ends.fold(f64::NAN, f64::max)
 }

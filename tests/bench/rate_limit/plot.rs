@@ -43,7 +43,8 @@ fn color(client: Client) -> RGBColor {
 fn draw_lag(area: &Area<'_>, load: &[Row]) -> Drawn {
     let points = || load.iter().flat_map(|row| &row.lag_over_time);
     let last = points().map(|(at, _)| *at).fold(1.0, f64::max);
-    let most = points().map(|(_, lag)| *lag).fold(10.0, f64::max) * 1.5;
+    // Room for the names above the dots.
+    let most = points().map(|(_, lag)| *lag).fold(10.0, f64::max) * 10.0;
     let title = format!("{}: lag of each record, API s", name(load));
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 16))

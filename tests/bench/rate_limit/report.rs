@@ -20,7 +20,7 @@ pub fn folder() -> PathBuf {
 pub fn write(folder: &Path, rows: &[Row]) {
     let report = json!({
         "benchmark": "rate_limit",
-        "command": "cargo bench --bench rate_limit",
+        "command": command(),
         "date": today(),
         "machine": machine(),
         "apiSecondsPerSecond": SPEED,
@@ -28,6 +28,14 @@ pub fn write(folder: &Path, rows: &[Row]) {
     });
     std::fs::write(folder.join("rate_limit.json"), format!("{report:#}\n"))
         .expect("target/bench can be written to");
+}
+
+/// What was asked for.
+pub fn command() -> String {
+    let ours: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let profile = if cfg!(debug_assertions) { " --profile dev" } else { "" };
+    let separator = if ours.is_empty() { "" } else { " -- " };
+    format!("cargo bench{profile} --bench rate_limit{separator}{}", ours.join(" "))
 }
 
 /// The date, as the report and the table tell it.
@@ -54,6 +62,8 @@ fn row(row: &Row) -> Value {
         "makespanSeconds": row.makespan_seconds,
         "idealSeconds": row.ideal_seconds,
         "makespanOverIdeal": row.makespan_over_ideal(),
+        "firstStartSeconds": row.starts_seconds.0,
+        "lastStartSeconds": row.starts_seconds.1,
         "lagSeconds": row.lag,
         "rateLimited": row.rate_limited,
         "readsPerContainer": row.reads_per_container,

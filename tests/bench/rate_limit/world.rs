@@ -42,7 +42,7 @@ impl Client {
     pub fn name(self) -> &'static str {
         match self {
             Self::Briefd => "briefd",
-            Self::PollLoop => "poll loop",
+            Self::PollLoop => "loop",
         }
     }
 }
