@@ -88,10 +88,20 @@ impl Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    let mut rows = Vec::new();
     // Whichever ends first, all that was started ends with it: processes, queues, the node.
-    tokio::select! {
-        rows = run_all(args.loads()) => conclude(&rows),
-        code = interrupted() => ExitCode::from(code),
+    let interrupted = tokio::select! {
+        () = run_all(args.loads(), &mut rows) => None,
+        code = interrupted() => Some(code),
+    };
+    // What was measured before a signal stays of use.
+    let code = conclude(&rows);
+    match interrupted {
+        None => code,
+        Some(code) => {
+            println!("INTERRUPTED: the loads that are missing were not measured");
+            ExitCode::from(code)
+        }
     }
 }
 
@@ -105,9 +115,8 @@ async fn interrupted() -> u8 {
     }
 }
 
-async fn run_all(loads: Vec<Load>) -> Vec<Row> {
+async fn run_all(loads: Vec<Load>, rows: &mut Vec<Row>) {
     let node = Node::start().await;
-    let mut rows = Vec::new();
     for load in loads {
         for client in [Client::Briefd, Client::PollLoop] {
             if client == Client::PollLoop && !load.with_poll_loop {
@@ -123,7 +132,6 @@ async fn run_all(loads: Vec<Load>) -> Vec<Row> {
             rows.push(row);
         }
     }
-    rows
 }
 
 fn conclude(rows: &[Row]) -> ExitCode {
