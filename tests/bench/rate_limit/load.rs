@@ -62,7 +62,7 @@ impl Load {
             tier: PARTNER,
             briefs: 5_000,
             variants: 1,
-            seconds: (1_020.0, 1_200.0),
+            seconds: (1_080.0, 1_200.0),
             with_poll_loop: false,
         });
         loads

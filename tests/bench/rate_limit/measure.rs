@@ -20,6 +20,8 @@ pub struct Row {
     pub ideal_seconds: f64,
     /// When the first and the last job started, since the first brief was sent.
     pub starts_seconds: (f64, f64),
+    /// Most jobs that ran at once.
+    pub running_max: usize,
     /// From ended at the API to the record's arrival at a consumer.
     pub lag: Lag,
     /// When each record came since the beginning, and how late it was.
@@ -67,6 +69,7 @@ pub fn measure(load: &Load, client: Client, scene: &Scene) -> Row {
         makespan_seconds: lag_over_time.iter().map(|(at, _)| *at).fold(f64::NAN, f64::max),
         ideal_seconds: ideal_seconds(load, &jobs),
         starts_seconds: (started(jobs.first()), started(jobs.last())),
+        running_max: running_max(&jobs),
         lag: lag(lag_over_time.iter().map(|(_, lag)| *lag).collect()),
         lag_over_time,
         rate_limited: number(&scene.account["rateLimited"]),
@@ -97,6 +100,14 @@ fn ideal_seconds(load: &Load, jobs: &[Job]) -> f64 {
         as_f64(index / load.tier.starts) * WINDOW_SECONDS + (job.ends_ms - job.started_ms) / 1_000.0
     });
     ends.fold(f64::NAN, f64::max)
+}
+
+fn running_max(jobs: &[Job]) -> usize {
+    let mut ends: Vec<f64> = jobs.iter().map(|job| job.ends_ms).collect();
+    ends.sort_by(f64::total_cmp);
+    let running =
+        |(index, job): (usize, &Job)| index + 1 - ends.partition_point(|end| *end <= job.started_ms);
+    jobs.iter().enumerate().map(running).max().unwrap_or(0)
 }
 
 /// The nearest rank.

@@ -64,6 +64,7 @@ fn row(row: &Row) -> Value {
         "makespanOverIdeal": row.makespan_over_ideal(),
         "firstStartSeconds": row.starts_seconds.0,
         "lastStartSeconds": row.starts_seconds.1,
+        "runningMax": row.running_max,
         "lagSeconds": row.lag,
         "rateLimited": row.rate_limited,
         "readsPerContainer": row.reads_per_container,

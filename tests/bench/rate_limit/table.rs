@@ -57,7 +57,7 @@ fn shown(value: f64, digits: usize) -> String {
 }
 
 fn legend() -> &'static str {
-    "Load: tier, briefs x variants. A job generates 30 to 180 API seconds, with 5000 briefs 1020 to 1200.\n\
+    "Load: tier, briefs x variants. A job generates 30 to 180 API seconds, with 5000 briefs 1080 to 1200.\n\
      ÷ ideal: from the first brief sent to the last record received, over the same had every job started\n\
      as early as the limit allows and every record come the moment its job ended.\n\
      Lag: API seconds from ended at the API to the record's arrival at a consumer of the output queue.\n\
