@@ -110,11 +110,8 @@ fn serve<T>(
     read: impl Fn() -> Result<T, Refusal>,
     work: impl FnOnce(&mut World, &Post<'_>, &T) -> Outcome,
 ) -> Reply {
-    let key = match visit.headers.get("idempotency-key").map(HeaderValue::to_str).transpose() {
-        Ok(key) => key,
-        Err(_) => {
-            return visit.refused(&Refusal::invalid("Idempotency-Key", "must be visible ASCII characters"));
-        }
+    let Ok(key) = visit.headers.get("idempotency-key").map(HeaderValue::to_str).transpose() else {
+        return visit.refused(&Refusal::invalid("Idempotency-Key", "must be visible ASCII characters"));
     };
     let body_sha = sha256(visit.body);
     let id = value.get("id").and_then(Value::as_str);
