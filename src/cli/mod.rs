@@ -82,7 +82,7 @@ enum Command {
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
     Topology(topology::TopologyArgs),
-    Sandbox(sandbox::SandboxArgs),
+    Sandbox(Box<sandbox::SandboxArgs>),
     /// Show every setting, its value and where it comes from; secrets are redacted
     Config(config::ConfigArgs),
     /// Print the JSON Schema of the brief message or of the record
@@ -212,7 +212,7 @@ async fn asynchronous(
         Command::Enqueue(args) => {
             enqueue::run(args, &loaded.settings, &clock, screen, &mut std::io::stdout()).await
         }
-        Command::Sandbox(args) => sandbox::run(args).await.map(|()| Outcome::Done),
+        Command::Sandbox(args) => sandbox::run(*args).await.map(|()| Outcome::Done),
         Command::Status(args) => status::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::List(args) => list::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Show(args) => show::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,

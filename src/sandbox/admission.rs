@@ -1,6 +1,6 @@
 //! The checks that come before any work: key, organization, then kill switch, scope and rate in the order that is set.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 
 use super::auth::presented_key;
 use super::call::Call;
@@ -30,7 +30,8 @@ pub(super) fn admit(
         return Err(Refusal::unauthenticated());
     }
     let own = key.organization;
-    let selected = headers.get("x-layers-organization").and_then(|id| id.to_str().ok());
+    let selected = headers.get("x-layers-organization").map(HeaderValue::to_str).transpose();
+    let selected = selected.map_err(|_| Refusal::not_found("organization", "of that name"))?;
     let organization = world.select_organization(own, selected)?;
     let is_killed = world.kill_switch || world.organizations[organization].kill_switch;
     if is_killed {

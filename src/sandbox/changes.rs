@@ -25,6 +25,7 @@ impl Changes {
         if patch.is_some() && brief.is_some() {
             return Err(body.invalid("brief", "cannot be given together with patch"));
         }
+        body.object("metadata", "metadata.")?;
         body.references()?;
         let keeps_assets = body.flag("preserveAssets")?;
         let (brief, platforms) = match patch {

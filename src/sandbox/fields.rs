@@ -66,7 +66,7 @@ impl<'a> Fields<'a> {
 
     pub(super) fn number(self, name: &str) -> Checked<Option<u64>> {
         let number = |value: &Value| {
-            value.as_u64().ok_or_else(|| self.invalid(name, "must be a whole number, 0 or more"))
+            whole(value).ok_or_else(|| self.invalid(name, "must be a whole number, 0 or more"))
         };
         self.get(name).map(number).transpose()
     }
@@ -139,6 +139,12 @@ impl<'a> Fields<'a> {
     pub(super) fn invalid(self, name: &str, problem: &str) -> Refusal {
         Refusal::invalid(&format!("{}{name}", self.path), problem)
     }
+}
+
+/// A whole number, also one that is written as `9.0`: to JSON they are the same.
+fn whole(value: &Value) -> Option<u64> {
+    let spelled_out = || value.as_f64().filter(|number| number.fract() == 0.0)?.to_string().parse().ok();
+    value.as_u64().or_else(spelled_out)
 }
 
 /// Whether it has the form of a BCP 47 tag: a language of letters, then subtags.

@@ -10,10 +10,13 @@
 //! - **Chance can be repeated.** Every draw is a hash of the seed and of what it is about, never of the order of arrival.
 //! - **It keeps the account** ([`Account`]): which key made which jobs from which bytes, and what they cost.
 //!
-//! Reading order: `routes` (the order of checks), `starts` and `acceptance` (the two endpoints that cost credits), `generation`
-//! (the course of a job), `state` (what is remembered), `faults` and `wish` (what goes wrong, and on whose wish).
+//! Reading order: `routes` (what becomes of a request), `admission` (the first checks), `starts` and `acceptance` (the endpoints
+//! that cost credits), `generation` (the course of a job), `state` and `organization` (what is remembered), `faults`, `strike`
+//! and `wish` (what goes wrong, and on whose wish).
 //!
-//! It does not send webhooks, make media, or serve `clone-from-post`.
+//! It does not send webhooks or make media, and it knows every post and every asset that a request refers to.
+//!
+#![doc = include_str!("reference.md")]
 
 mod acceptance;
 mod account;

@@ -39,7 +39,7 @@ pub(super) const ROUTES: [Route; 13] = [
     ("GET /v1/content/{containerId}/progress", |[container, _]| Call::Progress { container }),
     ("GET /v1/content/{containerId}/assets/{assetId}", |[container, asset]| Call::Asset { container, asset }),
     ("POST /v1/content/{containerId}/regenerate", |[container, _]| Call::Regenerate { container }),
-    ("POST /v1/content/{containerId}/clone-from-post", |[container, _]| Call::Clone { container }),
+    ("POST /v1/content/{newId}/clone-from-post", |[container, _]| Call::Clone { container }),
     ("POST /v1/content/{containerId}/approve", |[container, _]| Call::Approve { container }),
     ("POST /v1/content/{containerId}/reject", |[container, _]| Call::Reject { container }),
     ("GET /v1/jobs/{jobId}", |[job, _]| Call::Job { job }),

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use axum::http::HeaderValue;
 use serde_json::{Value, json};
 
 use super::acceptance::{make_again, make_containers};
@@ -109,7 +110,9 @@ fn serve<T>(
     read: impl Fn() -> Result<T, Refusal>,
     work: impl FnOnce(&mut World, &Post<'_>, &T) -> Outcome,
 ) -> Reply {
-    let key = visit.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let Ok(key) = visit.headers.get("idempotency-key").map(HeaderValue::to_str).transpose() else {
+        return visit.refused(&Refusal::invalid("Idempotency-Key", "must be visible ASCII characters"));
+    };
     let body_sha = sha256(visit.body);
     let id = value.get("id").and_then(Value::as_str);
     let identity = key.or(id).map_or_else(|| hex(&body_sha), str::to_owned);

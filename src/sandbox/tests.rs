@@ -12,10 +12,14 @@ use tokio::net::TcpStream;
 use super::{ContainerIds, Fault, Options, Running, Sandbox, Tier};
 use crate::clock::Clock;
 
+mod accounts;
+mod cloning;
+mod documents;
 mod faults;
 mod idempotency;
 mod life;
 mod rules;
+mod switches;
 
 /// A sandbox on a stepped clock, and somebody who calls it.
 struct Api {

@@ -1,25 +1,9 @@
-//! `metadata.sandbox`: one brief asks for its own fate.
-//!
-//! ```json
-//! {"metadata": {"sandbox": {"fail": "RENDER_FAILED", "seconds": 12}}}
-//! ```
-//!
-//! | field | effect |
-//! |---|---|
-//! | `fail: CODE` | every container of the job fails with this code |
-//! | `failVariants: [2]` | these variants fail (with `failCode`, else `RENDER_FAILED`), the others complete |
-//! | `refuse: CODE` | the POST is refused with this code |
-//! | `faults: [NAME]` | these faults strike the first POST with this key, and only that |
-//! | `slowSeconds: n` | how late `slow` is, API seconds |
-//! | `seconds: n` | how long generation takes, API seconds |
-//! | `never: true` | generation never ends |
-//! | `cancelIgnored`, `unknownStatus: true` | like the faults of these names |
-//! | `regenerate: {…}` | the same fields for later regenerations of these containers |
+//! `metadata.sandbox`: one brief asks for its own fate. The fields are described in `reference.md`.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::faults::Fault;
+use super::faults::{Fault, Moment};
 
 /// What a brief asked for.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -47,7 +31,15 @@ impl Wish {
         let Some(wish) = body.get("metadata").and_then(|metadata| metadata.get("sandbox")) else {
             return Self::default();
         };
-        Self::deserialize(wish)
-            .unwrap_or_else(|error| Self { problem: Some(error.to_string()), ..Self::default() })
+        let wish = Self::deserialize(wish).map_err(|error| error.to_string()).and_then(Self::checked);
+        wish.unwrap_or_else(|problem| Self { problem: Some(problem), ..Self::default() })
+    }
+
+    /// A read is no brief's: it can only ask for its faults itself.
+    fn checked(self) -> Result<Self, String> {
+        match self.faults.iter().find(|fault| fault.moment() == Moment::Read) {
+            Some(fault) => Err(format!("{} strikes reads only", fault.name())),
+            None => self.regenerate.clone().map_or(Ok(()), |later| later.checked().map(drop)).map(|()| self),
+        }
     }
 }

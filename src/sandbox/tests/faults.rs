@@ -138,3 +138,92 @@ async fn a_brief_can_ask_to_be_refused() {
     );
     assert_eq!(api.jobs_made(), 0);
 }
+
+async fn struck(api: &Api, method: Method, path: &str, faults: &str, key: &str) -> Got {
+    let headers = [("x-sandbox-fault", faults), ("idempotency-key", key)];
+    let body = if method == Method::POST { plain().to_string() } else { String::new() };
+    api.send(method, path, &headers, &body).await
+}
+
+#[tokio::test]
+async fn a_request_can_ask_for_a_fault_that_strikes_it_and_no_other() {
+    let api = Api::start(Options::default()).await;
+    let starts = "/v1/projects/p1/content";
+    assert_eq!(struck(&api, Method::POST, starts, "error-500", "k").await.status, 500);
+    assert_eq!(api.jobs_made(), 0);
+    for _ in 0..2 {
+        assert_eq!(struck(&api, Method::POST, starts, "accepted-500", "k").await.status, 500);
+    }
+    let started = api.generate("k", &plain()).await;
+    assert_eq!((started.status, api.jobs_made()), (202, 1));
+    let path = format!("/v1/jobs/{}", started.job());
+    for (fault, status) in [("read-error-502-html", 502), ("kill-switch", 503), ("unknown-code-403", 403)] {
+        assert_eq!(struck(&api, Method::GET, &path, fault, "").await.status, status, "{fault}");
+        assert_eq!(api.get(&path).await.status, 200);
+    }
+    assert_eq!(struck(&api, Method::GET, &path, "read-odd-retry-after", "").await.code(), "RATE_LIMITED");
+    let cancel = format!("{path}/cancel");
+    assert_eq!(struck(&api, Method::POST, &cancel, "error-500", "c").await.status, 500);
+    assert_eq!(struck(&api, Method::POST, &cancel, "cancel-ignored", "c").await.status, 202);
+    api.step(100);
+    assert_eq!(api.get(&path).await.json()["status"], "completed");
+    let marked = struck(&api, Method::POST, starts, "unknown-status", "u").await;
+    api.step(85);
+    let record = api.get(&format!("/v1/content/{}", marked.containers()[0])).await.json();
+    assert_eq!(record["status"], "polishing");
+    assert_eq!(api.running.account().faults["accepted-500"], 2);
+}
+
+#[tokio::test]
+async fn a_fault_that_cannot_strike_is_refused_because_a_test_that_asks_in_vain_proves_nothing() {
+    let api = Api::start(Options::default()).await;
+    let starts = "/v1/projects/p1/content";
+    for (method, path, faults) in [
+        (Method::POST, starts, "error-501"),
+        (Method::POST, starts, "slow,read-reset"),
+        (Method::GET, starts, "accepted-500"),
+        (Method::GET, starts, "unknown-status"),
+        (Method::POST, "/v1/content/c/approve", "cancel-ignored"),
+    ] {
+        assert_eq!(struck(&api, method, path, faults, faults).await.code(), "VALIDATION_FAILED", "{faults}");
+    }
+    assert!(api.generate("k", &striking("read-reset")).await.text.contains("strikes reads only"));
+    assert_eq!(api.jobs_made(), 0);
+}
+
+#[tokio::test]
+async fn each_odd_retry_after_can_be_chosen() {
+    let api = Api::start(Options::default()).await;
+    let expected = [
+        ("odd-retry-after-date", Some("Sun, 01 Mar 2026 12:00:02 GMT")),
+        ("odd-retry-after-absent", None),
+        ("odd-retry-after-zero", Some("0")),
+        ("odd-retry-after-huge", Some("99999999999")),
+        ("odd-retry-after-negative", Some("-5")),
+        ("odd-retry-after-nonsense", Some("soon")),
+    ];
+    for (fault, retry_after) in expected {
+        let limited = api.generate(fault, &striking(fault)).await;
+        assert_eq!((limited.status, limited.code()), (429, "RATE_LIMITED".to_owned()));
+        assert_eq!(limited.headers.get("retry-after").map(String::as_str), retry_after, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_wished_refusal_has_the_status_and_the_details_of_its_code() {
+    let api = Api::start(Options::default()).await;
+    for (code, status) in [
+        ("UNAUTHENTICATED", 401),
+        ("BILLING_EXHAUSTED", 402),
+        ("FORBIDDEN_SCOPE", 403),
+        ("CONFLICT", 409),
+        ("RATE_LIMITED", 429),
+        ("KILL_SWITCH", 503),
+    ] {
+        let refused = api.generate(code, &brief(&json!({ "refuse": code }))).await;
+        assert_eq!((refused.status, refused.code()), (status, code.to_owned()));
+        if code == "BILLING_EXHAUSTED" {
+            assert_eq!(refused.json()["error"]["details"]["required"], 120);
+        }
+    }
+}
