@@ -29,7 +29,7 @@
 //! 3. [`ledger`]: the only place that knows sqlx, and the queue between the stages.
 //! 4. The other edges: [`broker`] (lapin), [`layers`] (reqwest), [`files`].
 //! 5. [`stages`]: intake, submit, track, publish. [`app`] builds and drains them; [`cli`] is what people type.
-//! 6. Beside them: [`config`], [`telemetry`], and [`sandbox`], a simulator of the API that shares no code with the client.
+//! 6. Beside them: [`config`], [`telemetry`], [`wording`], and [`sandbox`], a simulator of the API that shares no code with the client.
 //!
 //! Who may know whom: `brief, job, record ← ledger, broker, layers, files ← stages ← app ← cli`. The adapters never
 //! import each other. A test reads this from the `use` lines.
@@ -49,3 +49,4 @@ pub mod record;
 pub mod sandbox;
 pub mod stages;
 pub mod telemetry;
+pub mod wording;

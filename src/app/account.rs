@@ -9,8 +9,8 @@ use super::Worker;
 use crate::config::layers::{LimitOverrides, Tier};
 use crate::job::Trouble;
 use crate::layers::{self, Limits, Numbers, Priority};
-use crate::ledger::{Hold, HoldScope, SetHold};
-use crate::stages::{Desk, Prices, belongs, lift_account};
+use crate::ledger::{Hold, HoldScope, RememberTier, SetHold};
+use crate::stages::{Desk, Prices, belongs, lift_account, say_held};
 
 /// How often an API that does not answer is asked again.
 const AGAIN: Duration = Duration::from_mins(1);
@@ -87,9 +87,13 @@ impl Account {
             }
         };
         if self.ask_tier
-            && let Some(numbers) = me.tier.as_deref().and_then(Numbers::with_tier_word)
+            && let Some(tier) = me.tier
+            && let Some(numbers) = Numbers::with_tier_word(&tier)
         {
             self.limits.set_numbers(Some(numbers.overridden(self.overrides)));
+            if let Err(error) = self.desk.ledger.write(RememberTier(tier)).await {
+                tracing::warn!(%error, "the tier could not be stored; the next start begins with the lowest");
+            }
         }
         if let Some(organization) = me.organization_id {
             belongs(&self.desk, organization).await;
@@ -114,17 +118,15 @@ impl Account {
             reason: UNAUTHENTICATED.to_owned(),
             detail: refusal.message.clone(),
             required: None,
+            available: None,
+            stops_reads: false,
             by_api: true,
             since_ms: now_ms,
             probe_ms: Some(now_ms + self.probe_ms),
+            easing: false,
         };
-        match self.desk.ledger.write(SetHold(hold)).await {
-            Ok(true) => tracing::warn!(
-                scope = "account",
-                reason = UNAUTHENTICATED,
-                detail = refusal.message,
-                "starts are held; nothing fails, and it goes on by itself once this is mended"
-            ),
+        match self.desk.ledger.write(SetHold(hold.clone())).await {
+            Ok(true) => say_held(&self.desk, &hold).await,
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "a hold could not be stored"),
         }

@@ -8,13 +8,15 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::job::{BriefState, JobState};
 use crate::layers;
-use crate::ledger::{Hold, HoldScope, LedgerError, Tally};
+use crate::ledger::{Hold, LedgerError, Tally};
 use crate::stages::Desk;
 use crate::telemetry::{HOLD_REASONS, HOLD_SCOPES, Metrics, Notice, NoticeKind};
 
 const EVERY: Duration = Duration::from_secs(2);
 /// Rows are counted again this often as long as there are few; at start always.
 const MINUTE_MS: i64 = 60_000;
+/// How old the numbers in the sentences about holds may become.
+const COUNTED_AGAIN_MS: i64 = 20_000;
 
 /// Ends with `drain`, and lets go of the ledger then.
 pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
@@ -23,6 +25,7 @@ pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
         api: worker.api.clone(),
         path: worker.settings().ledger.path.clone(),
         overdue_ms: i64::try_from(worker.settings().track.overdue_after.as_millis()).unwrap_or(i64::MAX),
+        held: Held::default(),
     };
     tokio::spawn(async move { drain.run_until_cancelled(gauges.run()).await });
 }
@@ -32,10 +35,20 @@ struct Gauges {
     api: layers::Client,
     path: PathBuf,
     overdue_ms: i64,
+    held: Held,
+}
+
+/// The holds in sentences, as they were made last: counting who waits behind the hold of a large batch is not for every
+/// two seconds.
+#[derive(Default)]
+struct Held {
+    holds: Vec<Hold>,
+    made_ms: i64,
+    sentences: Vec<String>,
 }
 
 impl Gauges {
-    async fn run(&self) {
+    async fn run(mut self) {
         self.balance().await;
         loop {
             if let Err(error) = self.update().await {
@@ -58,11 +71,13 @@ impl Gauges {
         }
     }
 
-    async fn update(&self) -> Result<(), LedgerError> {
+    async fn update(&mut self) -> Result<(), LedgerError> {
+        self.desk.troubles.look();
         let now_ms = self.desk.clock.now_ms();
-        let reader = self.desk.ledger.reader();
-        self.tally(&reader.tally().await?);
-        self.holds(&reader.holds().await?);
+        self.tally(&self.desk.ledger.reader().tally().await?);
+        let holds = self.desk.ledger.reader().holds().await?;
+        self.count_holds(&holds);
+        self.tell(holds, now_ms).await?;
         let ages = self.desk.ledger.ages(now_ms, now_ms - self.overdue_ms, now_ms - MINUTE_MS).await?;
         let metrics = &self.desk.metrics;
         metrics.jobs_due.set(ages.due);
@@ -118,8 +133,7 @@ impl Gauges {
         metrics.outbox_parked.set(sum("outbox", "parked", None));
     }
 
-    /// Gauges of the holds, and what `/readyz` tells.
-    fn holds(&self, holds: &[Hold]) {
+    fn count_holds(&self, holds: &[Hold]) {
         for scope in HOLD_SCOPES {
             for reason in HOLD_REASONS {
                 let alike =
@@ -128,21 +142,27 @@ impl Gauges {
                 self.desk.metrics.holds.with_label_values(&[scope, reason]).set(n);
             }
         }
-        let mut notices = Vec::new();
-        for hold in holds {
-            let whose = match &hold.scope {
-                HoldScope::Account => "account".to_owned(),
-                HoldScope::Project(id) => self.desk.aliases.get(id).unwrap_or(id).clone(),
-                HoldScope::Batch(id) => format!("batch {id}"),
-            };
-            let text = format!("{whose}: {} since {}: {}", hold.reason, iso(hold.since_ms), hold.detail);
-            notices.push(Notice { kind: NoticeKind::Hold, text });
+    }
+
+    /// What `/readyz` tells.
+    async fn tell(&mut self, holds: Vec<Hold>, now_ms: i64) -> Result<(), LedgerError> {
+        if self.held.holds != holds || now_ms - self.held.made_ms >= COUNTED_AGAIN_MS {
+            let mut sentences = Vec::with_capacity(holds.len());
+            for hold in &holds {
+                let waiting = self.desk.ledger.reader().waiting_behind(hold).await?;
+                let project = self.desk.project_name(hold.scope.project());
+                sentences.push(hold.sentence(project, Some(waiting), now_ms).to_string());
+            }
+            self.held = Held { holds, made_ms: now_ms, sentences };
         }
+        let of_hold = |text: &String| Notice { kind: NoticeKind::Hold, text: text.clone() };
+        let mut notices: Vec<Notice> = self.held.sentences.iter().map(of_hold).collect();
         if self.api.is_unreachable() {
             let text = "the Layers API cannot be reached".to_owned();
             notices.push(Notice { kind: NoticeKind::Warning, text });
         }
         self.desk.health.set_notices(notices);
+        Ok(())
     }
 
     fn files(&self) {
@@ -158,8 +178,4 @@ impl Gauges {
             metrics.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
         }
     }
-}
-
-fn iso(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map(|time| time.to_string()).unwrap_or_default()
 }

@@ -6,8 +6,10 @@
 
 mod account;
 pub mod enqueue;
+pub mod evidence;
 mod gauges;
 pub mod generate;
+mod permits;
 pub mod requests;
 pub mod run;
 pub mod survey;
@@ -21,15 +23,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::config::layers::Tier;
 use crate::flow::{Sink, Source};
-use crate::layers::{self, Limits};
+use crate::layers::{self, Limits, Numbers};
 use crate::ledger::{Input, Ledger, LedgerError, OpenOptions};
 use crate::stages::intake::{Intake, Rulebook, Sum};
 use crate::stages::publish::Publish;
-use crate::stages::submit::Submit;
+use crate::stages::submit::{Submit, Trial};
 use crate::stages::track::Track;
 use crate::stages::{Desk, Prices};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, Metrics, TroubleLog};
 
 /// The stages, by the names that metrics and `/healthz` use.
 pub const STAGES: [&str; 4] = ["intake", "submit", "track", "publish"];
@@ -103,47 +106,33 @@ impl Worker {
         let api = layers::Client::new(&settings.layers, clock.clone(), metrics.clone())?;
         let ledger = Ledger::open(&settings.ledger.path, options).await?;
         health.set_ready("ledger", true);
-        let limits = Limits::new(
-            layers::limits::numbers(settings.layers.tier, settings.layers.limits),
+        let limits = Limits::of_worker(
+            known_numbers(&settings, &ledger).await?,
+            settings.layers.request_timeout,
             clock.clone(),
             metrics.clone(),
         );
+        permits::remember(&limits, &ledger).await?;
         let aliases: BTreeMap<String, String> =
             settings.projects.iter().map(|(alias, id)| (id.clone(), alias.clone())).collect();
         let desk = Desk {
             ledger,
+            troubles: TroubleLog::new(clock.clone()),
             clock,
             metrics,
             health,
             stopping: CancellationToken::new(),
             aliases: Arc::new(aliases),
+            reads_held: Arc::default(),
         };
         let prices = Prices::new(&settings.layers.prices);
         let asked = CancellationToken::new();
-        let worker = Self { desk, api, limits, prices, settings: Arc::new(settings), asked };
-        worker.remember_starts().await?;
-        Ok(worker)
+        Ok(Self { desk, api, limits, prices, settings: Arc::new(settings), asked })
     }
 
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// Starts of the last window count against the limit after a restart too.
-    async fn remember_starts(&self) -> Result<(), StartError> {
-        let window = self.settings.layers.limits.window.unwrap_or(Duration::from_mins(1));
-        let reach = window.saturating_mul(2) + self.settings.layers.request_timeout;
-        let now_ms = self.desk.clock.now_ms();
-        let since_ms = now_ms.saturating_sub(i64::try_from(reach.as_millis()).unwrap_or(i64::MAX));
-        let starts = self.desk.ledger.starts_since(since_ms).await?;
-        // When they were answered is not stored; no later than their timeout, and not in the future.
-        let latest_ms = i64::try_from(self.settings.layers.request_timeout.as_millis()).unwrap_or(i64::MAX);
-        let answered = starts.into_iter().filter_map(|start_ms| {
-            jiff::Timestamp::from_millisecond(start_ms.saturating_add(latest_ms).min(now_ms)).ok()
-        });
-        self.limits.preload_starts(answered);
-        Ok(())
     }
 
     /// Starts the four stages over `source` and `sink`, and the quiet ones beside them.
@@ -162,6 +151,7 @@ impl Worker {
             running_max: self.settings.layers.max_running_jobs,
             prices: self.prices.clone(),
             may_start: self.asked.clone(),
+            trial: Trial::default(),
         };
         let track = Track {
             desk: self.desk.clone(),
@@ -177,6 +167,7 @@ impl Worker {
             optional: self.settings.amqp.output.optional.clone(),
             drain: drain.clone(),
         };
+        permits::spawn(self, drain.clone());
         account::spawn(self);
         gauges::spawn(self, drain.clone());
         requests::spawn(self);
@@ -202,6 +193,15 @@ impl Worker {
             send_container_id: self.settings.layers.send_container_id,
         }
     }
+}
+
+/// The limits of the settings, or of the tier that `whoami` told last: it is asked again, but what was drawn before is
+/// counted against them first.
+async fn known_numbers(settings: &Settings, ledger: &Ledger) -> Result<Option<Numbers>, LedgerError> {
+    let (tier, overrides) = (settings.layers.tier, settings.layers.limits);
+    let told = if tier == Tier::Auto { ledger.tier().await? } else { None };
+    let told = told.as_deref().and_then(Numbers::with_tier_word);
+    Ok(told.map(|told| told.overridden(overrides)).or_else(|| layers::limits::numbers(tier, overrides)))
 }
 
 /// What a command brings that opens the ledger for a moment because no worker runs.

@@ -9,9 +9,11 @@ use super::Worker;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, SetHold,
+    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, Resolution, Resolve,
+    Resolved, SetHold,
 };
 use crate::stages::Desk;
+use crate::telemetry::Metrics;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Requests that one look takes at most.
@@ -33,6 +35,13 @@ pub enum Asked {
         /// Of what.
         of: Scope,
     },
+    /// Decide about parked jobs.
+    Resolve {
+        /// The ledger's numbers of them.
+        jobs: Vec<i64>,
+        /// What was decided.
+        resolution: Resolution,
+    },
 }
 
 /// What a hold stops.
@@ -43,8 +52,15 @@ pub enum Scope {
     Account,
     /// One project, by its id.
     Project(String),
-    /// One batch.
+    /// One batch, in whatever project.
     Batch(String),
+    /// One batch, in one project.
+    BatchOfProject {
+        /// The project's id.
+        project: String,
+        /// The batch's id.
+        batch: String,
+    },
 }
 
 impl From<Scope> for HoldScope {
@@ -52,10 +68,16 @@ impl From<Scope> for HoldScope {
         match scope {
             Scope::Account => Self::Account,
             Scope::Project(id) => Self::Project(id),
-            Scope::Batch(id) => Self::Batch(id),
+            Scope::Batch(batch) => Self::Batch { project: None, batch },
+            Scope::BatchOfProject { project, batch } => Self::Batch { project: Some(project), batch },
         }
     }
 }
+
+/// How the outcome of a decision begins that was carried out.
+pub const RESOLVED: &str = "resolved";
+/// How often the outcome of a request is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How a request was handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +95,40 @@ pub async fn ask(
     who: &str,
     reason: &str,
 ) -> Result<HandedOver, LedgerError> {
+    hand_over(settings, asked, who, reason).await.map(|(_, handed_over)| handed_over)
+}
+
+/// The same, and waits for up to `within` for what came of it; `None`: the worker has not said so yet.
+pub async fn ask_and_hear(
+    settings: &Settings,
+    asked: &Asked,
+    (who, reason): (&str, &str),
+    within: Duration,
+) -> Result<(HandedOver, Option<String>), LedgerError> {
+    let (id, handed_over) = hand_over(settings, asked, who, reason).await?;
+    let reader = Reader::open(&settings.ledger.path).await?;
+    let (clock, began) = (Clock::system(), std::time::Instant::now());
+    loop {
+        let outcome = reader.request_outcome(id).await?;
+        if outcome.is_some() || began.elapsed() >= within {
+            return Ok((handed_over, outcome));
+        }
+        clock.sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn hand_over(
+    settings: &Settings,
+    asked: &Asked,
+    who: &str,
+    reason: &str,
+) -> Result<(i64, HandedOver), LedgerError> {
     let path: &Path = &settings.ledger.path;
     let clock = Clock::system();
     let kind = match asked {
         Asked::Hold { .. } => "hold",
         Asked::Release { .. } => "release",
+        Asked::Resolve { .. } => "resolve",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     let request = Request {
@@ -88,31 +139,31 @@ pub async fn ask(
         who: who.to_owned(),
         reason: reason.to_owned(),
     };
-    Request::append(path, &request).await?;
+    let id = Request::append(path, &request).await?;
     if Reader::open(path).await?.has_worker() {
-        return Ok(HandedOver::ToTheWorker);
+        return Ok((id, HandedOver::ToTheWorker));
     }
     let ledger = match Ledger::open(path, super::options_beside(settings, Input::Queue, &clock)).await {
         Ok(ledger) => ledger,
         // A worker came between the two looks.
-        Err(LedgerError::Locked { .. }) => return Ok(HandedOver::ToTheWorker),
+        Err(LedgerError::Locked { .. }) => return Ok((id, HandedOver::ToTheWorker)),
         Err(error) => return Err(error),
     };
-    carry_out_all(&ledger, &clock).await?;
+    carry_out_all(&ledger, &clock, None).await?;
     if !ledger.was_unclean() {
         // Otherwise the next worker must still know that the last one died.
         ledger.stop_cleanly().await?;
     }
-    Ok(HandedOver::Done)
+    Ok((id, HandedOver::Done))
 }
 
 pub(super) fn spawn(worker: &Worker) {
     let desk: Desk = worker.desk.clone();
     tokio::spawn(async move {
         while !desk.stopping.is_cancelled() {
-            match carry_out_all(&desk.ledger, &desk.clock).await {
+            match carry_out_all(&desk.ledger, &desk.clock, Some(&desk)).await {
                 Ok(0) => {}
-                Ok(_) => desk.ledger.wake().submit().notify_one(),
+                Ok(_) => ring(&desk),
                 Err(error) => tracing::warn!(%error, "a request could not be carried out; it is tried again"),
             }
             // What holds the ledger must not outlast the stages.
@@ -121,12 +172,20 @@ pub(super) fn spawn(worker: &Worker) {
     });
 }
 
-/// Carries out every open request; returns how many.
-async fn carry_out_all(ledger: &Ledger, clock: &Clock) -> Result<usize, LedgerError> {
+/// Whatever was asked for, each stage may have something to do now.
+fn ring(desk: &Desk) {
+    let wake = desk.ledger.wake();
+    for bell in [wake.submit(), wake.track(), wake.publish(), wake.intake()] {
+        bell.notify_one();
+    }
+}
+
+/// Carries out every open request; returns how many. `desk`: of the worker, if it is one that does.
+async fn carry_out_all(ledger: &Ledger, clock: &Clock, desk: Option<&Desk>) -> Result<usize, LedgerError> {
     let open = ledger.reader().open_requests(AT_ONCE).await?;
     for request in &open {
         let outcome = match serde_json::from_str::<Asked>(&request.args) {
-            Ok(asked) => carry_out(ledger, clock, asked, request).await?,
+            Ok(asked) => carry_out((ledger, clock, desk), asked, request).await?,
             // A later version's request: not ours to understand, and not to be tried for ever.
             Err(error) => format!("not understood: {error}"),
         };
@@ -144,8 +203,7 @@ async fn carry_out_all(ledger: &Ledger, clock: &Clock) -> Result<usize, LedgerEr
 }
 
 async fn carry_out(
-    ledger: &Ledger,
-    clock: &Clock,
+    (ledger, clock, desk): (&Ledger, &Clock, Option<&Desk>),
     asked: Asked,
     request: &Request,
 ) -> Result<String, LedgerError> {
@@ -157,9 +215,12 @@ async fn carry_out(
                 reason: OPERATOR.to_owned(),
                 detail: format!("{}: {why}", request.who),
                 required: None,
+                available: None,
+                stops_reads: false,
                 by_api: false,
                 since_ms: clock.now_ms(),
                 probe_ms: None,
+                easing: false,
             };
             Ok(if ledger.write(SetHold(hold)).await? { "held" } else { "was held already" }.to_owned())
         }
@@ -167,5 +228,35 @@ async fn carry_out(
             let lifted = ledger.write(LiftHold { scope: of.into(), reason: None }).await?;
             Ok(format!("{lifted} lifted"))
         }
+        Asked::Resolve { jobs, resolution } => {
+            let resolved = ledger
+                .write(Resolve {
+                    jobs,
+                    resolution,
+                    who: request.who.clone(),
+                    reason: request.reason.clone(),
+                    now_ms: clock.now_ms(),
+                })
+                .await?;
+            if let Some(desk) = desk {
+                count(desk, &resolved);
+            }
+            Ok(told(&resolved))
+        }
     }
+}
+
+fn count(desk: &Desk, resolved: &Resolved) {
+    for (project, error) in &resolved.failed {
+        let labels = [Metrics::code_label(&error.code), error.source.word(), desk.project_label(project)];
+        desk.metrics.failures_total.with_label_values(&labels).inc();
+    }
+}
+
+/// What a decision changed, in one line.
+fn told(resolved: &Resolved) -> String {
+    let done = resolved.done.iter().map(|(job, state)| format!("job {job} is {} now", state.word()));
+    let not = resolved.not_parked.iter().map(|(job, state)| format!("job {job} is not parked but {state}"));
+    let head = if resolved.done.is_empty() { "nothing resolved" } else { RESOLVED };
+    format!("{head}: {}", done.chain(not).collect::<Vec<_>>().join(", "))
 }

@@ -4,7 +4,7 @@ mod lines;
 mod question;
 mod summary;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 
 use self::lines::Lines;
 use self::summary::{Proof, Shown};
+use super::names::Projects;
 use super::progress::{Screen, how_long, pace};
 use super::{Outcome, UsageError};
 use crate::app::generate::{self, End, Progress, Report, Simulated, Stuck, Task};
@@ -21,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::files::{BriefFile, JsonlSink};
 use crate::job::BriefState;
-use crate::ledger::Hold;
+use crate::ledger::{Hold, HoldScope};
 
 /// How long the API may be out of reach before it is mentioned.
 const UNREACHABLE_AFTER: Duration = Duration::from_secs(10);
@@ -102,7 +103,7 @@ pub async fn run(
         batch_size: survey.batch_size,
         sink,
     };
-    let mut display = Display::new(screen.bar(survey.named), screen.clone());
+    let mut display = Display::new(screen.bar(survey.named), screen.clone(), settings.projects.clone());
     let report = generate::run(settings, task, clock, &mut |progress| display.show(progress)).await;
     display.bar.finish_and_clear();
     let report = report?;
@@ -139,6 +140,8 @@ fn name_of(file: &Path) -> String {
 struct Display {
     bar: ProgressBar,
     screen: Screen,
+    /// Alias → project id.
+    projects: BTreeMap<String, String>,
     since: Instant,
     /// Briefs that had ended when it first looked.
     before: Option<u64>,
@@ -149,8 +152,16 @@ struct Display {
 }
 
 impl Display {
-    fn new(bar: ProgressBar, screen: Screen) -> Self {
-        Self { bar, screen, since: Instant::now(), before: None, unreachable: None, said: BTreeSet::new() }
+    fn new(bar: ProgressBar, screen: Screen, projects: BTreeMap<String, String>) -> Self {
+        Self {
+            bar,
+            screen,
+            projects,
+            since: Instant::now(),
+            before: None,
+            unreachable: None,
+            said: BTreeSet::new(),
+        }
     }
 
     fn show(&mut self, progress: &Progress) {
@@ -172,11 +183,9 @@ impl Display {
         let mut troubles = Vec::new();
         // What only a person can lift ends the command, which says so then.
         for hold in progress.holds.iter().filter(|hold| !Stuck::is_of(hold)) {
-            troubles.push(format!(
-                "starts are held, {}: {}; nothing fails, and it goes on by itself once this is mended",
-                reason(hold),
-                hold.detail.trim_end_matches('.')
-            ));
+            let project = Projects(&self.projects).name(hold.scope.project());
+            // As of its beginning, so that it stays the same sentence.
+            troubles.push(format!("starts are held: {}", hold.sentence(project, None, hold.since_ms)));
         }
         if let Some(why) = &progress.unwritable {
             troubles.push(format!("records cannot be written: {why}; trying again until they can"));
@@ -222,10 +231,12 @@ fn message(progress: &Progress, ended: u64, left: u64, time: Duration) -> String
 }
 
 fn reason(hold: &Hold) -> String {
-    match hold.scope.target() {
-        "" => hold.reason.clone(),
-        target => format!("{} ({target})", hold.reason),
-    }
+    let target = match &hold.scope {
+        HoldScope::Account => return hold.reason.clone(),
+        HoldScope::Project(id) => id,
+        HoldScope::Batch { batch, .. } => batch,
+    };
+    format!("{} ({target})", hold.reason)
 }
 
 fn count(n: i64) -> u64 {

@@ -36,17 +36,19 @@ pub struct ReleaseArgs {
 #[derive(Clone, Debug, clap::Args)]
 struct ScopeArgs {
     /// Only this project: an alias of the projects settings, or an id
-    #[arg(long, value_name = "PROJECT", conflicts_with = "batch")]
+    #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
-    /// Only this batch
+    /// Only this batch; with --project, only its briefs there
     #[arg(long, value_name = "BATCH")]
     batch: Option<String>,
 }
 
 impl ScopeArgs {
     fn scope(&self, settings: &Settings) -> Scope {
-        match (&self.project, &self.batch) {
-            (Some(name), _) => Scope::Project(settings.projects.get(name).unwrap_or(name).clone()),
+        let project = self.project.as_ref().map(|name| settings.projects.get(name).unwrap_or(name).clone());
+        match (project, &self.batch) {
+            (Some(project), Some(batch)) => Scope::BatchOfProject { project, batch: batch.clone() },
+            (Some(project), None) => Scope::Project(project),
             (None, Some(batch)) => Scope::Batch(batch.clone()),
             (None, None) => Scope::Account,
         }
@@ -84,6 +86,6 @@ fn say(out: &mut impl Write, handed_over: HandedOver, then: &str) -> anyhow::Res
 }
 
 /// Who asks, for the records.
-fn who() -> String {
+pub(super) fn who() -> String {
     std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned())
 }

@@ -14,6 +14,7 @@ mod names;
 mod progress;
 mod quote;
 pub mod records;
+pub mod resolve;
 pub mod sandbox;
 pub mod schema;
 pub mod show;
@@ -79,6 +80,7 @@ enum Command {
     Records(records::RecordsArgs),
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
+    Resolve(resolve::ResolveArgs),
     Topology(topology::TopologyArgs),
     Sandbox(sandbox::SandboxArgs),
     /// Show every setting, its value and where it comes from; secrets are redacted
@@ -174,6 +176,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Records(_)
         | Command::Hold(_)
         | Command::Release(_)
+        | Command::Resolve(_)
         | Command::Topology(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
@@ -216,6 +219,7 @@ async fn asynchronous(
         Command::Records(args) => records::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
+        Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })

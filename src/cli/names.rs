@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// What briefs without a batch are listed under.
-pub(super) const NO_BATCH: &str = "(no batch)";
+use crate::wording::NO_BATCH;
+pub(super) use crate::wording::{batch_name, quoted};
 
 /// The aliases of `[projects]`, in both directions.
 #[derive(Clone, Copy, Debug)]
@@ -32,22 +32,7 @@ impl<'a> Projects<'a> {
     }
 }
 
-/// A batch as it is listed.
-pub(super) fn batch_name(batch: &str) -> &str {
-    if batch.is_empty() { NO_BATCH } else { batch }
-}
-
 /// A batch as it was given: what it is listed under works too.
 pub(super) fn batch_id(given: &str) -> &str {
     if given == NO_BATCH { "" } else { given }
-}
-
-/// An argument that a shell takes as it is.
-pub(super) fn quoted(argument: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "._:/@%+=,-".contains(c);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        argument.to_owned()
-    } else {
-        format!("'{}'", argument.replace('\'', r"'\''"))
-    }
 }

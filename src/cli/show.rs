@@ -51,7 +51,8 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     let reader = Reader::open(&settings.ledger.path).await?;
     let projects = Projects(&settings.projects);
-    let found = find(&reader, &args, projects).await?;
+    let named = (args.brief_id.as_str(), args.batch.as_deref(), args.project.as_deref());
+    let found = find(&reader, "show", named, projects).await?;
     let story = reader.story(found.id).await?;
     let state = state(&story, &Waiting::new(&reader.holds().await?, clock.now_ms()));
     let page = if args.json {
@@ -64,33 +65,36 @@ pub async fn run(
     Ok(Outcome::Done)
 }
 
-/// The one brief that is meant.
-async fn find(reader: &Reader, args: &ShowArgs, projects: Projects<'_>) -> anyhow::Result<BriefFound> {
-    let project = args.project.as_deref().map(|given| projects.id(given));
-    let within = (args.batch.as_deref().map(batch_id), project);
-    let mut found = reader.find_briefs(&args.brief_id, within, FOUND_SHOWN).await?;
+/// The one brief that is meant by an id, and perhaps a batch and a project. `command`: what is asked for again where
+/// several go by that id.
+pub(super) async fn find(
+    reader: &Reader,
+    command: &str,
+    (brief_id, batch, project): (&str, Option<&str>, Option<&str>),
+    projects: Projects<'_>,
+) -> anyhow::Result<BriefFound> {
+    let within = (batch.map(batch_id), project.map(|given| projects.id(given)));
+    let mut found = reader.find_briefs(brief_id, within, FOUND_SHOWN).await?;
     if found.len() > 1 {
         let commands = found.iter().map(|brief| {
             format!(
-                "\n  briefd show {} --project {} --batch {}",
+                "\n  briefd {command} {} --project {} --batch {}",
                 quoted(&brief.brief_id),
                 quoted(projects.name(&brief.project_id)),
                 quoted(&brief.batch_id),
             )
         });
-        let text =
-            format!("several briefs go by '{}': say which{}", args.brief_id, commands.collect::<String>());
+        let text = format!("several briefs go by '{brief_id}': say which{}", commands.collect::<String>());
         return Err(UsageError(text).into());
     }
     found.pop().ok_or_else(|| {
-        let place = match (&args.batch, &args.project) {
+        let place = match (batch, project) {
             (None, None) => String::new(),
             (Some(batch), None) => format!(" in batch {}", batch_name(batch)),
             (None, Some(project)) => format!(" in project {project}"),
             (Some(batch), Some(project)) => format!(" in batch {} of project {project}", batch_name(batch)),
         };
-        let text =
-            format!("no brief '{}'{place} is in the ledger: `briefd list` shows what is", args.brief_id);
+        let text = format!("no brief '{brief_id}'{place} is in the ledger: `briefd list` shows what is");
         UsageError(text).into()
     })
 }

@@ -1,9 +1,13 @@
 //! Tables and sentences that fit a terminal of 80 columns.
 
+pub(super) use crate::wording::{counted, cut, thousands};
+
 /// Columns of the narrowest terminal that is served.
 pub(super) const WIDTH: usize = 80;
 /// A name is not cut below this.
 const NAME_MIN: usize = 8;
+/// Text is not squeezed below this beside a long label.
+const ROOM_MIN: usize = 16;
 /// Between columns, if there is room.
 const GAP: usize = 2;
 
@@ -100,26 +104,21 @@ impl Layout {
     }
 }
 
-/// The first `width` characters at most, the last of them `…` where something is missing.
-pub(super) fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
-}
-
 /// `text` in lines of at most [`WIDTH`], broken between words, the first behind `label`, the others under its text.
 pub(super) fn wrap(label: &str, text: &str) -> Vec<String> {
-    broken(label, text.split_whitespace().map(ToOwned::to_owned), " ")
+    wrap_to(WIDTH, label, text)
+}
+
+/// The same for a terminal of another width.
+pub(super) fn wrap_to(width: usize, label: &str, text: &str) -> Vec<String> {
+    broken(width, label, text.split_whitespace(), " ")
 }
 
 /// The same for facts that are kept together: broken between them, and within one only where it is longer than a line.
 pub(super) fn wrap_facts(label: &str, facts: &[String]) -> Vec<String> {
     let room = WIDTH.saturating_sub(label.chars().count());
     if facts.iter().all(|fact| fact.chars().count() <= room) {
-        return broken(label, facts.iter().cloned(), " · ");
+        return broken(WIDTH, label, facts.iter().map(String::as_str), " · ");
     }
     let indent = " ".repeat(label.chars().count());
     let runs = facts.chunk_by(|one, other| one.chars().count() <= room && other.chars().count() <= room);
@@ -127,51 +126,56 @@ pub(super) fn wrap_facts(label: &str, facts: &[String]) -> Vec<String> {
         let label = if at == 0 { label } else { &indent };
         match facts {
             [long] if long.chars().count() > room => wrap(label, long),
-            facts => broken(label, facts.iter().cloned(), " · "),
+            facts => broken(WIDTH, label, facts.iter().map(String::as_str), " · "),
         }
     });
     lines.collect()
 }
 
-fn broken(label: &str, items: impl Iterator<Item = String>, between: &str) -> Vec<String> {
+/// What is longer than a line goes on in the next one: nothing is left out.
+fn broken<'a>(width: usize, label: &str, items: impl Iterator<Item = &'a str>, between: &str) -> Vec<String> {
     let indent = label.chars().count();
-    let room = WIDTH.saturating_sub(indent);
+    let room = width.saturating_sub(indent).max(ROOM_MIN);
     let mut lines = vec![String::new()];
     for item in items {
-        let item = cut(&item, room);
         let Some(line) = lines.last_mut() else { break };
         let length = line.chars().count();
-        if length == 0 {
-            line.push_str(&item);
-        } else if length + between.chars().count() + item.chars().count() <= room {
+        let added = item.chars().count();
+        if length > 0 && length + between.chars().count() + added <= room {
             line.push_str(between);
-            line.push_str(&item);
+            line.push_str(item);
+        } else if length == 0 && added <= room {
+            line.push_str(item);
         } else {
-            lines.push(item);
+            let characters: Vec<char> = item.chars().collect();
+            lines.extend(characters.chunks(room).map(|part| part.iter().collect::<String>()));
         }
+    }
+    if lines.len() > 1 {
+        lines.retain(|line| !line.is_empty());
     }
     let rest = " ".repeat(indent);
     let label = |at| if at == 0 { label } else { &rest };
     lines.iter().enumerate().map(|(at, line)| format!("{}{line}", label(at))).collect()
 }
 
-/// A count with its thousands set apart: `5,000`.
-pub(super) fn thousands(n: i64) -> String {
-    let digits = n.unsigned_abs().to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
-    if n < 0 {
-        text.push('-');
-    }
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// `1 brief`, `2 briefs`.
-pub(super) fn counted(n: i64, one: &str) -> String {
-    format!("{} {one}{}", thousands(n), if n == 1 { "" } else { "s" })
+    #[test]
+    fn what_is_too_long_for_a_line_goes_on_in_the_next_and_nothing_is_left_out() {
+        let text = format!("one {} two", "x".repeat(100));
+        let lines = wrap("  label: ", &text);
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:#?}");
+        assert_eq!(lines[0], "  label: one");
+        assert!(lines[1..].iter().all(|line| line.starts_with("         ")));
+        assert_eq!(lines.join("").matches('x').count(), 100);
+        assert!(lines.last().is_some_and(|line| line.ends_with("x two")), "{lines:#?}");
+        assert_eq!(wrap("", ""), [""]);
+        let facts = ["a".repeat(70), "b".repeat(200), "c".to_owned()];
+        let lines = wrap_facts("  ", &facts);
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:#?}");
+        assert_eq!(lines.join("").matches('b').count(), 200);
+    }
 }

@@ -17,8 +17,8 @@ use crate::config::work::{MissingBriefId, Validation};
 use crate::flow::{Delivery, Properties, SendOutcome};
 use crate::job::Event;
 use crate::ledger::{
-    AttemptOutcome, Claim, Claimed, ContainerEnd, Decide, Ended, Hold, HoldScope, Input, Ledger, MarkSent,
-    OpenOptions, Received, RecordOutcome, Sent, SetHold, Settle, Started, Told,
+    Again, AttemptOutcome, Claim, Claimed, ContainerEnd, Decide, Ended, Hold, HoldScope, Input, Ledger,
+    MarkSent, OpenOptions, Received, RecordOutcome, Sent, SetHold, Settle, Started, Told,
 };
 use crate::record::{RecordError, Source};
 use crate::telemetry::Metrics;
@@ -107,6 +107,7 @@ impl World {
             repeat_after_ms: 0,
             probe_project: None,
             probing: false,
+            forget_starts_ms: None,
         };
         self.ledger.write(claim).await.unwrap().claimed.remove(0)
     }
@@ -190,11 +191,14 @@ impl World {
         let hold = Hold {
             scope,
             reason: reason.to_owned(),
-            detail: "needs 120 credits, has 40".to_owned(),
+            detail: required.map(|_| "credits are short".to_owned()).unwrap_or_default(),
             required,
+            available: required.map(|_| 40),
+            stops_reads: false,
             by_api: true,
             since_ms: self.clock.now_ms(),
             probe_ms: Some(self.clock.now_ms() + 60_000),
+            easing: false,
         };
         self.ledger.write(SetHold(hold)).await.unwrap();
     }
@@ -502,4 +506,61 @@ fn numbers_ages_and_estimates_read_well() {
     assert_eq!(ages, ["0s", "119s", "2m", "2h", "2d"]);
     let left = [1, 1_257, 15_000, 172_801].map(|seconds| roughly(Duration::from_secs(seconds)));
     assert_eq!(left, ["1 min", "21 min", "4.1 h", "3 days"]);
+}
+
+impl World {
+    async fn again(&self, job: &Claimed, again: Again, status: Option<u16>, detail: &str) {
+        let told = Told { status, request_id: None, detail: detail.to_owned() };
+        self.outcome(job, AttemptOutcome::Again(again), told).await;
+    }
+
+    /// A brief of which a POST was lost, one that is parked, one that waits, and a hold because of it all.
+    async fn with_an_api_in_trouble() -> Self {
+        let world = Self::new().await;
+        world.park(ACME, SPRING, "s-04").await;
+        world.receive(ACME, SPRING, "s-01", json!({ "priority": 9 })).await;
+        let lost = world.claim().await;
+        world.again(&lost, Again::Unanswered, None, "no answer within 30 s").await;
+        world.receive(ACME, SPRING, "s-02", json!({ "priority": 9 })).await;
+        world.hold(HoldScope::Account, "API_DOWN", None).await;
+        world.clock.advance(Duration::from_mins(2));
+        world
+    }
+}
+
+#[tokio::test]
+async fn status_tells_that_the_api_does_not_answer_and_how_to_decide_what_is_parked() {
+    let world = World::with_an_api_in_trouble().await;
+    let page = world.run(&["status"]).await;
+    assert_fits(&page);
+    insta::assert_snapshot!(page);
+    let document: Value = serde_json::from_str(&world.run(&["status", "--json"]).await).unwrap();
+    assert_eq!(document["noAnswer"]["unknown"], 1);
+    let page = world.run(&["status", SPRING]).await;
+    assert!(page.contains("! NO ANSWER  1 brief: "), "{page}");
+}
+
+#[tokio::test]
+async fn a_story_tells_what_was_unknown_and_how_it_became_known() {
+    let world = World::new().await;
+    world.receive(ACME, SPRING, "s-01", json!({})).await;
+    let job = world.claim().await;
+    world.again(&job, Again::NotConnected, None, "connection refused").await;
+    let job = world.claim().await;
+    world.again(&job, Again::Unanswered, Some(502), "a 502 with an HTML page of 159 bytes").await;
+    assert!(world.run(&["show", "s-01"]).await.contains("outcome unknown since 2026-05-02 01:00:02.000Z"));
+    let job = world.claim().await;
+    world.again(&job, Again::Unanswered, None, "no answer within 30 s").await;
+    world.clock.advance(Duration::from_mins(2));
+    let job = world.claim().await;
+    let started = Started {
+        job_id: Some("job_s-01".to_owned()),
+        container_ids: vec!["cnt_s-01_1".to_owned()],
+        format: None,
+    };
+    let told = Told { status: Some(202), request_id: Some("req_1".to_owned()), detail: String::new() };
+    world.outcome(&job, AttemptOutcome::Accepted(started), told).await;
+    let page = world.run(&["show", "s-01"]).await;
+    assert_fits(&page);
+    insta::assert_snapshot!(page);
 }

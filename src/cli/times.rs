@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+pub(super) use crate::wording::since_when;
+
 /// `--since`: so long ago, or from a time on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Since {
@@ -56,14 +58,6 @@ pub(super) fn iso(ms: i64) -> String {
 pub(super) fn stamp(ms: i64) -> String {
     Timestamp::from_millisecond(ms)
         .map_or_else(|_| ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S%.3fZ").to_string())
-}
-
-/// A stored time for a sentence: UTC, the day only if it is another one.
-pub(super) fn since_when(ms: i64, now_ms: i64) -> String {
-    const DAY_MS: i64 = 24 * 3_600_000;
-    let pattern =
-        if ms.div_euclid(DAY_MS) == now_ms.div_euclid(DAY_MS) { "%H:%MZ" } else { "%Y-%m-%d %H:%MZ" };
-    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.strftime(pattern).to_string())
 }
 
 /// How long ago, in one unit: `5s`, `12m`, `3h`, `4d`.

@@ -41,6 +41,9 @@ pub enum Event {
     SeenBefore,
     /// Look-up: our container is there, with an equal brief.
     FoundOurs,
+    /// Look-up: our container is there, but it has siblings, which only a 2xx to the same POST names: it is sent once
+    /// more (`id` guards), and never counts as harmless again.
+    FoundInPart,
     /// Look-up: our container id is there, but with another brief.
     FoundOther,
     /// Look-up: not there (once).
@@ -77,7 +80,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Claimed,
         Self::Unclaimed,
         Self::Accepted,
@@ -88,6 +91,7 @@ impl Event {
         Self::Refused,
         Self::SeenBefore,
         Self::FoundOurs,
+        Self::FoundInPart,
         Self::FoundOther,
         Self::NotFound,
         Self::NotFoundForSure,
@@ -105,6 +109,44 @@ impl Event {
         Self::ResolvedRepeat,
         Self::ResolvedNever,
     ];
+
+    /// The event that the ledger's story stores under this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|event| format!("{event:?}") == name)
+    }
+
+    /// What happened, for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Claimed => "to be sent",
+            Self::Unclaimed => "not sent after all",
+            Self::Accepted => "accepted",
+            Self::NotConnected => "no connection, nothing was sent",
+            Self::Unanswered => "no readable answer, so it may have been taken",
+            Self::ToldToWait => "told to wait",
+            Self::Held => "held back: the account's or the project's trouble",
+            Self::Refused => "refused for good",
+            Self::SeenBefore => "the API has seen this key or id before",
+            Self::FoundOurs => "looked up and found: it was accepted",
+            Self::FoundInPart => "looked up and found; asked again for its other variants",
+            Self::FoundOther => "looked up: our id is there with another brief",
+            Self::NotFound => "looked up and not found; looked for once more later",
+            Self::NotFoundForSure => "looked up twice and not found: it was never accepted",
+            Self::Undecidable => "looked up, and that proved nothing",
+            Self::RepeatForbidden => "too late, or under another API key, to be repeated",
+            Self::CrashLoop => "cut off ten times in a row",
+            Self::Expired => "expired before it was sent",
+            Self::CanceledHere => "canceled before it was sent",
+            Self::FoundCompleted => "read before the rerun: completed already",
+            Self::FoundRunning => "read before the rerun: still running",
+            Self::EndedWell => "completed",
+            Self::EndedBadly => "failed",
+            Self::EndedCanceled => "canceled",
+            Self::ResolvedAccepted => "a person says: it was accepted",
+            Self::ResolvedRepeat => "a person says: repeat it",
+            Self::ResolvedNever => "a person says: it was never accepted",
+        }
+    }
 }
 
 /// What follows from an event.
@@ -148,6 +190,7 @@ const fn from_ready(event: Event) -> Next {
         | Event::Refused
         | Event::SeenBefore
         | Event::FoundOurs
+        | Event::FoundInPart
         | Event::FoundOther
         | Event::NotFound
         | Event::NotFoundForSure
@@ -165,7 +208,7 @@ const fn from_ready(event: Event) -> Next {
 
 const fn from_submitting_harmless(event: Event) -> Next {
     match event {
-        Event::Unanswered => Next::To(JobState::Submitting),
+        Event::Unanswered | Event::FoundInPart => Next::To(JobState::Submitting),
         Event::Accepted | Event::FoundOurs => Next::To(JobState::Running),
         Event::Unclaimed | Event::NotConnected | Event::ToldToWait | Event::Held => Next::To(JobState::Ready),
         // After `SeenBefore` on a first attempt: somebody else's container, or none at all.
@@ -198,6 +241,7 @@ const fn from_submitting_unknown(event: Event) -> Next {
         | Event::Unanswered
         | Event::ToldToWait
         | Event::Held
+        | Event::FoundInPart
         | Event::NotFound => Next::To(JobState::Submitting),
         Event::Accepted | Event::FoundOurs => Next::To(JobState::Running),
         Event::Refused | Event::SeenBefore | Event::RepeatForbidden => Next::LookUp,
@@ -231,6 +275,7 @@ const fn from_running(event: Event) -> Next {
         | Event::Refused
         | Event::SeenBefore
         | Event::FoundOurs
+        | Event::FoundInPart
         | Event::FoundOther
         | Event::NotFound
         | Event::NotFoundForSure
@@ -261,6 +306,7 @@ const fn from_parked(event: Event) -> Next {
         | Event::Held
         | Event::Refused
         | Event::SeenBefore
+        | Event::FoundInPart
         | Event::FoundOther
         | Event::NotFound
         | Event::NotFoundForSure
@@ -314,6 +360,16 @@ mod tests {
     #[test]
     fn the_transition_table_is_the_published_one() {
         insta::assert_snapshot!(table());
+    }
+
+    #[test]
+    fn every_event_has_words_of_its_own_and_is_found_by_its_stored_name() {
+        let words: std::collections::BTreeSet<_> = Event::ALL.map(Event::words).into();
+        assert_eq!(words.len(), Event::ALL.len());
+        for event in Event::ALL {
+            assert_eq!(Event::from_name(&format!("{event:?}")), Some(event));
+        }
+        assert_eq!(Event::from_name("accepted"), None);
     }
 
     #[test]

@@ -29,6 +29,6 @@ mod tests;
 pub use client::{Client, TraceContext};
 pub use http::BuildError;
 pub use key::KeyError;
-pub use limits::{Class, Limits, Numbers, Permit, Priority};
+pub use limits::{Bound, Class, Limits, Numbers, Permit, Priority, Slice, StartAnswer};
 pub use list::{ListQuery, Pages, PagesEnd};
 pub use wire::{CancelAnswer, Credits, ListPage, Progress, Whoami};

@@ -9,7 +9,7 @@ pub struct Ages {
     pub due: i64,
     /// Running jobs accepted before the given time.
     pub overdue: i64,
-    /// Jobs with an unknown attempt that ended before the given time.
+    /// Jobs in `submitting` with an unknown attempt that was made before the given time.
     pub unknown: i64,
     /// When the oldest ready job became due, milliseconds since 1970.
     pub oldest_ready: Option<i64>,
@@ -29,12 +29,13 @@ impl Ledger {
         Ok(sqlx::query_as(
             "SELECT (SELECT count(*) FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND due_at <= $2) AS due, \
              (SELECT count(*) FROM job WHERE state = 'running' AND input = $1 AND accepted_at < $3) AS overdue, \
-             (SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1 AND unknown_ended_at < $4) AS unknown, \
+             (SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1 AND unknown_first_at < $4) AS unknown, \
              (SELECT min(due_at) FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND due_at <= $2) AS oldest_ready, \
              (SELECT min(attempt_at) FROM job WHERE state = 'submitting' AND input = $1) AS oldest_submitting, \
              (SELECT min(accepted_at) FROM job WHERE state = 'running' AND input = $1) AS oldest_running, \
              (SELECT min(created_at) FROM outbox WHERE state = 'pending' AND input = $1) AS oldest_outbox, \
-             (SELECT min(unknown_first_at) FROM job WHERE state = 'submitting' AND input = $1 AND alias IS NULL) AS key_only_unknown",
+             (SELECT min(unknown_first_at) FROM job WHERE state = 'submitting' AND input = $1 AND alias IS NULL \
+             AND unknown_key IS NOT NULL) AS key_only_unknown",
         )
         .bind(self.input().word())
         .bind(now_ms)
@@ -42,14 +43,6 @@ impl Ledger {
         .bind(unknown_ms)
         .fetch_one(&self.reader().pool)
         .await?)
-    }
-
-    /// When POSTs were made since `since_ms`, the latest of each job, milliseconds since 1970.
-    pub async fn starts_since(&self, since_ms: i64) -> Result<Vec<i64>, LedgerError> {
-        Ok(sqlx::query_scalar("SELECT attempt_at FROM job WHERE attempt_at >= $1 ORDER BY attempt_at")
-            .bind(since_ms)
-            .fetch_all(&self.reader().pool)
-            .await?)
     }
 
     /// Whether anything of this input is still under way: a job that is open, or a message that has not left.

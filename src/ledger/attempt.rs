@@ -70,6 +70,8 @@ pub enum Again {
     Held,
     /// A look-up did not find it; it is looked for once more, later.
     NotFound,
+    /// A look-up found our container, and not its siblings: the POST is sent once more to learn them.
+    FoundInPart,
 }
 
 impl Again {
@@ -81,6 +83,7 @@ impl Again {
             Self::ToldToWait => Event::ToldToWait,
             Self::Held => Event::Held,
             Self::NotFound => Event::NotFound,
+            Self::FoundInPart => Event::FoundInPart,
         }
     }
 }
@@ -119,6 +122,17 @@ struct JobRow {
     unknown_first_at: Option<i64>,
 }
 
+impl JobRow {
+    async fn get(db: &mut SqliteConnection, job: i64) -> Result<Self, LedgerError> {
+        Ok(sqlx::query_as(
+            "SELECT brief, run, kind, variant, state, claim, attempts, attempt_at, unknown_first_at FROM job WHERE id = $1",
+        )
+        .bind(job)
+        .fetch_one(db)
+        .await?)
+    }
+}
+
 impl AttemptOutcome {
     /// The event of the state machine.
     pub const fn event(&self) -> Event {
@@ -139,12 +153,7 @@ impl Write for RecordOutcome {
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<JobState, LedgerError>> {
         Box::pin(async move {
-            let row: JobRow = sqlx::query_as(
-                "SELECT brief, run, kind, variant, state, claim, attempts, attempt_at, unknown_first_at FROM job WHERE id = $1",
-            )
-            .bind(self.job)
-            .fetch_one(&mut *db)
-            .await?;
+            let row = JobRow::get(db, self.job).await?;
             let after = self.check(&row)?;
             self.story(db, &row, after).await?;
             match after {
@@ -298,6 +307,21 @@ impl RecordOutcome {
                 .execute(&mut *db)
                 .await?;
         }
+        if event == Event::FoundInPart {
+            // A job is there, whatever is refused from now on.
+            sqlx::query(
+                "UPDATE job SET unknown_first_at = coalesce(unknown_first_at, $2), \
+                 unknown_key = coalesce(unknown_key, attempt_key) WHERE id = $1",
+            )
+            .bind(self.job)
+            .bind(row.attempt_at)
+            .execute(&mut *db)
+            .await?;
+            sqlx::query("UPDATE brief SET touched = TRUE WHERE id = $1")
+                .bind(row.brief)
+                .execute(&mut *db)
+                .await?;
+        }
         if event == Event::NotFound {
             sqlx::query("UPDATE job SET absent_at = coalesce(absent_at, $2) WHERE id = $1")
                 .bind(self.job)
@@ -345,6 +369,26 @@ impl RecordOutcome {
         .await?;
         follow_jobs(db, (row.brief, row.run), self.now_ms).await
     }
+}
+
+/// Follows a parked job that somebody knows to be running.
+pub(super) async fn follow_parked(
+    db: &mut SqliteConnection,
+    job: i64,
+    started: Started,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let row = JobRow::get(db, job).await?;
+    let known = RecordOutcome {
+        job,
+        boot: String::new(),
+        attempt: row.attempts,
+        outcome: AttemptOutcome::Accepted(started),
+        told: Told::default(),
+        now_ms,
+        retry_ms: now_ms,
+    };
+    known.started(db, &row).await
 }
 
 impl Ledger {

@@ -8,6 +8,7 @@ use super::ours::OurFailure;
 use super::outbox::{ContainerPart, insert_brief_failed, insert_container_record};
 use super::rows::{BriefRow, Input, RunRow, follow_jobs, note};
 use super::settle::finish_run_if_complete;
+use super::spent::spend_starts;
 use super::writer::Write;
 use super::{Ledger, LedgerError};
 use crate::record::RecordType;
@@ -32,8 +33,8 @@ pub struct Claim {
     pub key_fingerprint: String,
     /// Projects whose starts are held.
     pub held_projects: Vec<String>,
-    /// Batches whose starts are held.
-    pub held_batches: Vec<String>,
+    /// Batches whose starts are held: the project, '' for whatever project, and the batch.
+    pub held_batches: Vec<(String, String)>,
     /// Jobs of which a POST may have left, at most: an outage then leaves no more outcomes unknown than this.
     pub submitting_max: u32,
     /// `layers.max_running_jobs`: jobs that may run at once by our own choice; 0: no limit of our own.
@@ -46,6 +47,9 @@ pub struct Claim {
     /// The job tests a hold: each time another one, so that one that is refused whatever happens does not keep the hold
     /// in force for all.
     pub probing: bool,
+    /// Starts that were drawn before this count against no rate limit any more, milliseconds since 1970; `None`: there is
+    /// no limit, and nothing is kept.
+    pub forget_starts_ms: Option<i64>,
 }
 
 /// What a claim brought.
@@ -115,6 +119,9 @@ impl Write for Claim {
             for id in self.choose(db).await? {
                 claimed.push(self.claim(db, id).await?);
             }
+            if let Some(forget_ms) = self.forget_starts_ms {
+                spend_starts(db, claimed.len(), self.now_ms, forget_ms).await?;
+            }
             Ok(Work { claimed, expired })
         })
     }
@@ -124,7 +131,8 @@ impl Write for Claim {
 pub(super) const READY: &str = "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND +due_at <= $2 \
     AND (kind = 'generate' OR seen_before IS NOT NULL) AND ($3 IS NULL OR project_id = $3) \
     AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
-    AND batch_id NOT IN (SELECT value FROM json_each($5)) ORDER BY priority DESC, id LIMIT $6";
+    AND NOT EXISTS (SELECT 1 FROM json_each($5) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
+    AND json_extract(held.value, '$[0]') IN ('', project_id)) ORDER BY priority DESC, id LIMIT $6";
 
 /// Both kinds of due jobs. It sorts the backlog, once for each test of a hold.
 const PROBE: &str = "SELECT id FROM job WHERE claim IS NULL AND input = $1 AND due_at <= $2 \
@@ -133,10 +141,11 @@ const PROBE: &str = "SELECT id FROM job WHERE claim IS NULL AND input = $1 AND d
     AND (SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1) < $8)) \
     AND ($3 IS NULL OR project_id = $3) \
     AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
-    AND batch_id NOT IN (SELECT value FROM json_each($5)) \
+    AND NOT EXISTS (SELECT 1 FROM json_each($5) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
+    AND json_extract(held.value, '$[0]') IN ('', project_id)) \
     ORDER BY coalesce(attempt_at, 0), priority DESC, id LIMIT $6";
 
-fn held_list(list: &[String]) -> String {
+fn held_list(list: &[impl serde::Serialize]) -> String {
     serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
 }
 
@@ -153,7 +162,8 @@ impl Claim {
             "SELECT id FROM job WHERE state = 'submitting' AND claim IS NULL AND input = $1 AND due_at <= $2 \
              AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7) AND ($3 IS NULL OR project_id = $3) \
              AND ($3 IS NOT NULL OR project_id NOT IN (SELECT value FROM json_each($4))) \
-             AND batch_id NOT IN (SELECT value FROM json_each($5)) ORDER BY due_at, id LIMIT $6",
+             AND NOT EXISTS (SELECT 1 FROM json_each($5) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
+    AND json_extract(held.value, '$[0]') IN ('', project_id)) ORDER BY due_at, id LIMIT $6",
         )
         .bind(self.input.word())
         .bind(self.now_ms)
@@ -266,7 +276,7 @@ pub(super) async fn reject(
 ) -> Result<(), LedgerError> {
     let changed = sqlx::query(
         "UPDATE job SET state = 'rejected', claim = NULL, finished_at = $2, error = $3 \
-         WHERE id = $1 AND state IN ('ready', 'submitting')",
+         WHERE id = $1 AND state IN ('ready', 'submitting', 'parked')",
     )
     .bind(job)
     .bind(now_ms)
@@ -394,16 +404,6 @@ impl Write for ReleaseDeadClaims {
 }
 
 impl Ledger {
-    /// Whether the API is known to answer look-ups by our own container id: it answered one of our ids as its own.
-    pub async fn look_ups_work(&self) -> Result<bool, LedgerError> {
-        let found: Option<i64> = sqlx::query_scalar(
-            "SELECT c.job FROM container c JOIN job j ON j.id = c.job WHERE j.alias IS NOT NULL AND c.id = j.alias LIMIT 1",
-        )
-        .fetch_optional(&self.reader().pool)
-        .await?;
-        Ok(found.is_some())
-    }
-
     /// For a regenerate: the container's end as it was before its first POST.
     pub async fn seen_before(&self, job: i64) -> Result<Option<String>, LedgerError> {
         Ok(sqlx::query_scalar("SELECT seen_before FROM job WHERE id = $1")

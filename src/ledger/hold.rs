@@ -13,8 +13,13 @@ pub enum HoldScope {
     Account,
     /// One project, by its id.
     Project(String),
-    /// One batch of one project, or of all (then the project is empty).
-    Batch(String),
+    /// One batch; '' are the briefs without one.
+    Batch {
+        /// Its briefs in this project only, by its id.
+        project: Option<String>,
+        /// The batch's id.
+        batch: String,
+    },
 }
 
 impl HoldScope {
@@ -23,15 +28,35 @@ impl HoldScope {
         match self {
             Self::Account => "account",
             Self::Project(_) => "project",
-            Self::Batch(_) => "batch",
+            Self::Batch { .. } => "batch",
         }
     }
 
-    /// What it names; '' for the account.
-    pub fn target(&self) -> &str {
+    /// The project's id; '': the account, or a batch in whatever project.
+    pub fn project(&self) -> &str {
         match self {
             Self::Account => "",
-            Self::Project(id) | Self::Batch(id) => id,
+            Self::Project(id) => id,
+            Self::Batch { project, .. } => project.as_deref().unwrap_or(""),
+        }
+    }
+
+    /// The batch's id; '' for what is no batch.
+    pub fn batch(&self) -> &str {
+        match self {
+            Self::Account | Self::Project(_) => "",
+            Self::Batch { batch, .. } => batch,
+        }
+    }
+
+    /// Whether it stops the briefs of this batch of this project.
+    pub fn stops(&self, project_id: &str, batch_id: &str) -> bool {
+        match self {
+            Self::Account => true,
+            Self::Project(id) => id == project_id,
+            Self::Batch { project, batch } => {
+                batch == batch_id && project.as_ref().is_none_or(|project| project == project_id)
+            }
         }
     }
 }
@@ -47,31 +72,42 @@ pub struct Hold {
     pub detail: String,
     /// Credits that a start needs, where the API told.
     pub required: Option<i64>,
+    /// Credits that there are, where the API told.
+    pub available: Option<i64>,
+    /// Reads are pointless too (a dead key): only probes ask the API.
+    pub stops_reads: bool,
     /// Set by an answer (and tested by probes), not by an operator.
     pub by_api: bool,
     /// Since when, milliseconds since 1970.
     pub since_ms: i64,
     /// When it is tested next, milliseconds since 1970; `None`: it is not tested.
     pub probe_ms: Option<i64>,
+    /// It seems to be over: one job at a time starts, until one was accepted.
+    pub easing: bool,
 }
 
 #[derive(sqlx::FromRow)]
 struct HoldRow {
     scope: String,
-    target: String,
+    project: String,
+    batch: String,
+    class: String,
     reason: String,
     detail: String,
     required: Option<i64>,
+    available: Option<i64>,
     set_by: String,
     since: i64,
     probe_at: Option<i64>,
+    easing: bool,
 }
 
 impl Reader {
     /// Every hold in force, oldest first.
     pub async fn holds(&self) -> Result<Vec<Hold>, LedgerError> {
         let rows: Vec<HoldRow> = sqlx::query_as(
-            "SELECT scope, target, reason, detail, required, set_by, since, probe_at FROM hold ORDER BY since, target",
+            "SELECT scope, project, batch, class, reason, detail, required, available, set_by, since, probe_at, easing \
+             FROM hold ORDER BY since, project, batch, reason",
         )
         .fetch_all(&self.pool)
         .await?;
@@ -79,8 +115,11 @@ impl Reader {
             .map(|row| {
                 let scope = match row.scope.as_str() {
                     "account" => HoldScope::Account,
-                    "project" => HoldScope::Project(row.target),
-                    "batch" => HoldScope::Batch(row.target),
+                    "project" => HoldScope::Project(row.project),
+                    "batch" => HoldScope::Batch {
+                        project: Some(row.project).filter(|project| !project.is_empty()),
+                        batch: row.batch,
+                    },
                     other => return Err(LedgerError::Corrupt(format!("a hold on a '{other}'"))),
                 };
                 Ok(Hold {
@@ -88,9 +127,12 @@ impl Reader {
                     reason: row.reason,
                     detail: row.detail,
                     required: row.required,
+                    available: row.available,
+                    stops_reads: row.class == "all",
                     by_api: row.set_by == "api",
                     since_ms: row.since,
                     probe_ms: row.probe_at,
+                    easing: row.easing,
                 })
             })
             .collect()
@@ -108,26 +150,34 @@ impl Write for SetHold {
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<bool, LedgerError>> {
         Box::pin(async move {
             let hold = &self.0;
-            let known: Option<i64> =
-                sqlx::query_scalar("SELECT since FROM hold WHERE scope = $1 AND target = $2 AND reason = $3")
-                    .bind(hold.scope.word())
-                    .bind(hold.scope.target())
-                    .bind(&hold.reason)
-                    .fetch_optional(&mut *db)
-                    .await?;
-            sqlx::query(
-                "INSERT INTO hold (scope, target, class, reason, detail, required, set_by, since, probe_at) \
-                 VALUES ($1, $2, 'starts', $3, $4, $5, $6, $7, $8) ON CONFLICT (scope, target, reason) \
-                 DO UPDATE SET detail = excluded.detail, required = excluded.required, probe_at = excluded.probe_at",
+            let known: Option<i64> = sqlx::query_scalar(
+                "SELECT since FROM hold WHERE scope = $1 AND project = $2 AND batch = $3 AND reason = $4",
             )
             .bind(hold.scope.word())
-            .bind(hold.scope.target())
+            .bind(hold.scope.project())
+            .bind(hold.scope.batch())
+            .bind(&hold.reason)
+            .fetch_optional(&mut *db)
+            .await?;
+            sqlx::query(
+                "INSERT INTO hold (scope, project, batch, class, reason, detail, required, available, set_by, since, probe_at, \
+                 easing) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+                 ON CONFLICT (scope, project, batch, reason) DO UPDATE SET class = excluded.class, detail = excluded.detail, \
+                 required = excluded.required, available = excluded.available, probe_at = excluded.probe_at, \
+                 easing = excluded.easing",
+            )
+            .bind(hold.scope.word())
+            .bind(hold.scope.project())
+            .bind(hold.scope.batch())
+            .bind(if hold.stops_reads { "all" } else { "starts" })
             .bind(&hold.reason)
             .bind(&hold.detail)
             .bind(hold.required)
+            .bind(hold.available)
             .bind(if hold.by_api { "api" } else { "operator" })
             .bind(hold.since_ms)
             .bind(hold.probe_ms)
+            .bind(hold.easing)
             .execute(db)
             .await?;
             Ok(known.is_none())
@@ -151,10 +201,11 @@ impl Write for LiftHold {
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<u64, LedgerError>> {
         Box::pin(async move {
             let lifted = sqlx::query(
-                "DELETE FROM hold WHERE scope = $1 AND target = $2 AND ($3 IS NULL OR reason = $3)",
+                "DELETE FROM hold WHERE scope = $1 AND project = $2 AND batch = $3 AND ($4 IS NULL OR reason = $4)",
             )
             .bind(self.scope.word())
-            .bind(self.scope.target())
+            .bind(self.scope.project())
+            .bind(self.scope.batch())
             .bind(&self.reason)
             .execute(db)
             .await?;

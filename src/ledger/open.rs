@@ -373,7 +373,8 @@ async fn newest_time(connection: &mut SqliteConnection) -> Result<i64, LedgerErr
         sqlx::query_scalar(
             "SELECT max(at) FROM (SELECT max(at) AS at FROM (SELECT at FROM history ORDER BY id DESC LIMIT 1) \
              UNION ALL SELECT max(at) FROM (SELECT at FROM delivery ORDER BY id DESC LIMIT 1) \
-             UNION ALL SELECT max(created_at) FROM (SELECT created_at FROM outbox ORDER BY id DESC LIMIT 1))",
+             UNION ALL SELECT max(created_at) FROM (SELECT created_at FROM outbox ORDER BY id DESC LIMIT 1) \
+             UNION ALL SELECT max(drawn_at) FROM spent)",
         )
         .fetch_one(connection)
         .await?;

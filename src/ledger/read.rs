@@ -29,24 +29,14 @@ use crate::job::BriefState;
 /// Tells what a stored `waiting` means right now: is it not its time yet, or is it held?
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
-    account: bool,
-    projects: Vec<String>,
-    batches: Vec<String>,
+    held: Vec<HoldScope>,
     now_ms: i64,
 }
 
 impl Waiting {
     /// By the holds in force at `now_ms`, milliseconds since 1970.
     pub fn new(holds: &[Hold], now_ms: i64) -> Self {
-        let mut waiting = Self { now_ms, ..Self::default() };
-        for hold in holds {
-            match &hold.scope {
-                HoldScope::Account => waiting.account = true,
-                HoldScope::Project(id) => waiting.projects.push(id.clone()),
-                HoldScope::Batch(id) => waiting.batches.push(id.clone()),
-            }
-        }
-        waiting
+        Self { held: holds.iter().map(|hold| hold.scope.clone()).collect(), now_ms }
     }
 
     /// The state as people see it. What is not due yet is scheduled, held or not: the hold may be gone by then.
@@ -68,9 +58,7 @@ impl Waiting {
     }
 
     fn holds(&self, project: &str, batch: &str) -> bool {
-        self.account
-            || self.projects.iter().any(|held| held == project)
-            || self.batches.iter().any(|held| held == batch)
+        self.held.iter().any(|scope| scope.stops(project, batch))
     }
 }
 

@@ -67,6 +67,16 @@ impl Reader {
         .fetch_all(&self.pool)
         .await?)
     }
+
+    /// What came of a request; `None`: nobody has carried it out yet.
+    pub async fn request_outcome(&self, id: i64) -> Result<Option<String>, LedgerError> {
+        Ok(sqlx::query_scalar(
+            "SELECT coalesce(outcome, '') FROM request WHERE id = $1 AND done_at IS NOT NULL",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?)
+    }
 }
 
 /// Notes that a request was carried out.

@@ -3,41 +3,41 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::changes::Changes;
+use super::creative::Creative;
 use super::draw::Draw;
 use super::errors::Refusal;
 use super::faults::Fault;
+use super::format::Format;
 use super::generation::draw_courses;
 use super::idempotency::{Answer, IdRecord};
 use super::options::ContainerIds;
 use super::routes::Visit;
 use super::starts::Post;
 use super::state::{Container, Job, Kind, World};
-use super::submission::{Format, Submission};
+use super::submission::Submission;
 use super::time::iso;
 use super::wish::Wish;
 
-/// Makes the containers of a brief, or says why not.
+/// Makes new containers, or says why not.
 pub(super) fn make_containers(
     world: &mut World,
     visit: &Visit<'_>,
     post: &Post<'_>,
-    project: &str,
+    submission: &Submission,
 ) -> Result<Arc<Answer>, Refusal> {
-    if let Some(answer) = first_answer(world, visit, post, project)? {
+    if let Some(answer) = first_answer(world, visit, post, submission)? {
         return Ok(answer);
     }
-    if let Some(problem) = &post.wish.problem {
-        return Err(Refusal::invalid("metadata.sandbox", problem));
-    }
+    check_wish(&post.wish)?;
     let fate = Draw::new(visit.options.seed, &["brief", &post.identity]);
     let refused_by_chance = post.wish == Wish::default() && fate.hits("refused", visit.options.refuse_share);
-    let invalid = refused_by_chance && fate.hits("invalid", 0.5);
-    if invalid || post.wish.refuse.as_deref() == Some("VALIDATION_FAILED") {
+    if refused_by_chance && fate.hits("invalid", 0.5) {
         return Err(Refusal::invalid("brief", "cannot be used (refused by the sandbox)"));
     }
-    let submission = Submission::read(visit.body, &post.value)?;
+    let project = submission.project.as_str();
     if !visit.options.projects.is_empty() && !visit.options.projects.iter().any(|known| known == project) {
         return Err(Refusal::not_found("project", project));
     }
@@ -46,26 +46,26 @@ pub(super) fn make_containers(
         return Err(Refusal::conflict("The project has several layers; name one as projectLayerId.")
             .with_details(json!({ "candidates": candidates })));
     }
+    let required = submission.format.price() * submission.variants;
+    let available = world.organizations[visit.organization].available(project);
     match post.wish.refuse.as_deref() {
-        Some("MODERATION_BLOCKED") => return Err(Refusal::moderation()),
-        Some(code) => return Err(Refusal::wished(code)),
+        Some(code) => return Err(Refusal::wished(code, (required, available))),
         None if refused_by_chance => return Err(Refusal::moderation()),
         None => {}
     }
-    let required = submission.format.price() * submission.variants;
-    check_means(world, visit, required, submission.max_credits)?;
-    Ok(accept(world, visit, post, (project, &submission)))
+    check_means(world, visit, (required, available), submission.max_credits)?;
+    Ok(accept(world, visit, post, submission))
 }
 
-/// What the body's `id` was answered with before, whatever the key.
+/// What the first container's id was answered with before, whatever the key.
 fn first_answer(
     world: &World,
     visit: &Visit<'_>,
     post: &Post<'_>,
-    project: &str,
+    submission: &Submission,
 ) -> Result<Option<Arc<Answer>>, Refusal> {
-    let id = post.value.get("id").and_then(Value::as_str);
-    let Some(record) = id.and_then(|id| world.replays.find_id(id)) else {
+    let known = &world.organizations[visit.organization].starts_by_id;
+    let Some(record) = submission.id.as_ref().and_then(|id| known.get(id)) else {
         return Ok(None);
     };
     if post.overlaps || (visit.now_ms < record.served_ms && visit.options.overlap_makes_two) {
@@ -78,7 +78,7 @@ fn first_answer(
     let first_run =
         container.and_then(|container| container.runs.first()).and_then(|(job, _)| world.jobs.get(*job));
     let same = first_run
-        .is_some_and(|job| *job.project == *project && job.creative.has_brief(post.value.get("brief")));
+        .is_some_and(|job| *job.project == *submission.project && job.creative.equals(&submission.creative));
     if same {
         Ok(Some(Arc::clone(&record.answer)))
     } else {
@@ -86,78 +86,90 @@ fn first_answer(
     }
 }
 
+/// Refuses a wish that cannot be read, or that asks to be invalid.
+fn check_wish(wish: &Wish) -> Result<(), Refusal> {
+    match (&wish.problem, wish.refuse.as_deref()) {
+        (Some(problem), _) => Err(Refusal::invalid("metadata.sandbox", problem)),
+        (None, Some("VALIDATION_FAILED")) => {
+            Err(Refusal::invalid("brief", "cannot be used (refused by the sandbox)"))
+        }
+        (None, Some(_) | None) => Ok(()),
+    }
+}
+
 /// Credits, then the cap on running jobs.
 fn check_means(
     world: &World,
     visit: &Visit<'_>,
-    required: u64,
+    (required, available): (u64, u64),
     max_credits: Option<u64>,
 ) -> Result<(), Refusal> {
-    let available = world.credits.available();
     if required > available || max_credits.is_some_and(|most| required > most) {
         return Err(Refusal::billing(required, available));
     }
-    match visit.options.running_cap {
-        Some(cap) if world.running >= cap => Err(Refusal::running_cap(cap, world.running)),
+    let running = world.organizations[visit.organization].running;
+    match world.running_cap {
+        Some(cap) if running >= cap => Err(Refusal::running_cap(cap, running)),
         Some(_) | None => Ok(()),
     }
 }
 
-fn accept(
-    world: &mut World,
-    visit: &Visit<'_>,
-    post: &Post<'_>,
-    (project, submission): (&str, &Submission),
-) -> Arc<Answer> {
+fn accept(world: &mut World, visit: &Visit<'_>, post: &Post<'_>, submission: &Submission) -> Arc<Answer> {
     let (id, draw) = new_job_id(world, visit, post);
     let format = match submission.format {
         Format::Auto => draw.pick("format", Format::VideoRemix, &[Format::UgcRemix]),
         Format::VideoRemix | Format::SlideshowRemix | Format::UgcRemix => submission.format,
     };
+    let organization = &world.organizations[visit.organization];
+    let known = organization.projects.get_key_value(submission.project.as_str());
     let project: Arc<str> =
-        world.projects.get_key_value(project).map_or_else(|| project.into(), |(known, _)| Arc::clone(known));
+        known.map_or_else(|| submission.project.as_str().into(), |(known, _)| Arc::clone(known));
+    let is_free = |id: &&String| !organization.container_ids.contains_key(*id);
+    let mut own_id = submission
+        .id
+        .as_ref()
+        .filter(|_| visit.options.container_ids == ContainerIds::Ours)
+        .filter(is_free)
+        .cloned();
     let later = post.wish.regenerate.as_deref().cloned().map(Arc::new);
     let containers: Vec<usize> = (1..=submission.variants)
         .map(|variant| {
-            let own = submission
-                .id
-                .as_ref()
-                .filter(|_| variant == 1 && visit.options.container_ids == ContainerIds::Ours);
-            let id = own.filter(|id| !world.has_container(id)).cloned();
-            world.create(Container {
-                id: id.unwrap_or_else(|| format!("cnt_{}", draw.text(&format!("container {variant}"), 20))),
+            let new = Container {
+                id: own_id
+                    .take()
+                    .unwrap_or_else(|| format!("cnt_{}", draw.text(&format!("container {variant}"), 20))),
                 project: Arc::clone(&project),
                 format,
                 created_ms: visit.now_ms,
                 runs: Vec::with_capacity(1),
                 decision: None,
                 later: later.clone(),
-            })
+            };
+            world.create(visit.organization, new)
         })
         .collect();
-    let job = world.start(Job {
-        id,
-        kind: Kind::Generate,
-        project,
-        containers: containers.clone(),
-        creative: Arc::clone(&submission.creative),
-        started_ms: visit.now_ms,
-        courses: draw_courses(visit.options, &post.wish, submission.variants, draw),
-        cancel_ignored: post.wish.cancel_ignored || hits(world, Fault::CancelIgnored, draw),
-        unknown_status: post.wish.unknown_status || hits(world, Fault::UnknownStatus, draw),
-        price: submission.format.price(),
-        key: post.key.map(str::to_owned),
-        body_sha: post.body_sha,
-        canceled_ms: None,
-        settled: false,
-    });
+    let job = start(
+        world,
+        visit,
+        post,
+        (id, draw),
+        Plan {
+            kind: submission.kind,
+            project,
+            containers: containers.clone(),
+            creative: Arc::clone(&submission.creative),
+            price: submission.format.price(),
+            keeps_assets: false,
+        },
+    );
     let answer = Arc::new(accepted(world, visit, job));
     if let (Some(id), Some(first)) = (&submission.id, containers.first()) {
         if visit.options.container_ids == ContainerIds::CntAlias {
-            world.alias(id.clone(), *first);
+            world.alias(visit.organization, id.clone(), *first);
         }
         let record = IdRecord { container: *first, answer: Arc::clone(&answer), served_ms: post.served_ms };
-        world.replays.keep_id(id.clone(), record);
+        // The first one stays.
+        world.organizations[visit.organization].starts_by_id.entry(id.clone()).or_insert(record);
     }
     answer
 }
@@ -167,47 +179,89 @@ pub(super) fn make_again(
     world: &mut World,
     visit: &Visit<'_>,
     post: &Post<'_>,
-    container: &str,
+    (container, changes): (&str, &Changes),
 ) -> Result<Arc<Answer>, Refusal> {
-    if !post.value.is_object() {
-        return Err(Refusal::invalid("body", "must be a JSON object"));
-    }
+    check_wish(&post.wish)?;
     let missing = || Refusal::not_found("container", container);
-    let index = world.find_container(container).ok_or_else(missing)?;
+    let index = world.find_container(visit.organization, container).ok_or_else(missing)?;
     if world.is_busy(index, visit.now_ms) {
         return Err(Refusal::conflict_of("CONTAINER_BUSY", "The container is still being generated."));
     }
-    if let Some(code) = &post.wish.refuse {
-        return Err(Refusal::wished(code));
-    }
     let found = world.containers.get(index).ok_or_else(missing)?;
-    let (project, format) = (Arc::clone(&found.project), found.format);
+    let (project, price) = (Arc::clone(&found.project), found.format.price());
+    let available = world.organizations[visit.organization].available(&project);
+    if let Some(code) = &post.wish.refuse {
+        return Err(Refusal::wished(code, (price, available)));
+    }
     let newest = found.runs.last().and_then(|(job, _)| world.jobs.get(*job)).ok_or_else(missing)?;
-    let creative =
-        newest.creative.patched(&post.value).map_or_else(|| Arc::clone(&newest.creative), Arc::new);
-    check_means(world, visit, format.price(), None)?;
-    let (id, draw) = new_job_id(world, visit, post);
-    let job = world.start(Job {
-        id,
-        kind: Kind::Regenerate,
-        project,
-        containers: vec![index],
-        creative,
-        started_ms: visit.now_ms,
-        courses: draw_courses(visit.options, &post.wish, 1, draw),
-        cancel_ignored: post.wish.cancel_ignored || hits(world, Fault::CancelIgnored, draw),
-        unknown_status: post.wish.unknown_status || hits(world, Fault::UnknownStatus, draw),
-        price: format.price(),
-        key: post.key.map(str::to_owned),
-        body_sha: post.body_sha,
-        canceled_ms: None,
-        settled: false,
-    });
+    let creative = newest.creative.changed(changes).map_or_else(|| Arc::clone(&newest.creative), Arc::new);
+    check_means(world, visit, (price, available), None)?;
+    let named = new_job_id(world, visit, post);
+    let job = start(
+        world,
+        visit,
+        post,
+        named,
+        Plan {
+            kind: Kind::Regenerate,
+            project,
+            containers: vec![index],
+            creative,
+            price,
+            keeps_assets: changes.keeps_assets,
+        },
+    );
     Ok(Arc::new(accepted(world, visit, job)))
 }
 
-fn hits(world: &World, fault: Fault, draw: Draw) -> bool {
-    world.faults.get(&fault).is_some_and(|share| draw.hits(fault.name(), *share))
+/// What one job is to make.
+struct Plan {
+    kind: Kind,
+    project: Arc<str>,
+    containers: Vec<usize>,
+    creative: Arc<Creative>,
+    price: u64,
+    keeps_assets: bool,
+}
+
+fn start(
+    world: &mut World,
+    visit: &Visit<'_>,
+    post: &Post<'_>,
+    (id, draw): (String, Draw),
+    plan: Plan,
+) -> usize {
+    let mut strikes = |fault: Fault, wished: bool| {
+        let share = world.faults.get(&fault).copied().unwrap_or(0.0);
+        let struck = wished || post.named.contains(&fault) || draw.hits(fault.name(), share);
+        if struck {
+            world.tally.struck(fault);
+        }
+        struck
+    };
+    let variants = u64::try_from(plan.containers.len()).unwrap_or(1);
+    let job = Job {
+        id,
+        kind: plan.kind,
+        organization: visit.organization,
+        caller: visit.caller,
+        project: plan.project,
+        containers: plan.containers,
+        creative: plan.creative,
+        started_ms: visit.now_ms,
+        courses: draw_courses(visit.options, &post.wish, variants, draw),
+        cancel_ignored: strikes(Fault::CancelIgnored, post.wish.cancel_ignored),
+        unknown_status: strikes(Fault::UnknownStatus, post.wish.unknown_status),
+        keeps_assets: plan.keeps_assets,
+        price: plan.price,
+        key: post.key.map(str::to_owned),
+        body_sha: post.body_sha,
+        body_bytes: visit.body.len(),
+        canceled_ms: None,
+        settled: false,
+        charged: 0,
+    };
+    world.start(job)
 }
 
 /// A new job's id and chances: the same for the same intent, another one for each job that it makes.

@@ -2,9 +2,11 @@
 
 use axum::http::HeaderMap;
 
+use super::choices::Revision;
+
 /// The key a request carries.
-pub(super) fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    if let Some(key) = headers.get("x-api-key") {
+pub(super) fn presented_key(headers: &HeaderMap, revision: Revision) -> Option<&str> {
+    if let (Revision::A, Some(key)) = (revision, headers.get("x-api-key")) {
         return key.to_str().ok().map(str::trim);
     }
     let value = headers.get("authorization")?.to_str().ok()?;

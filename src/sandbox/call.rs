@@ -7,6 +7,8 @@ pub(super) enum Call {
     Start { project: String },
     /// `POST /v1/content/:container/regenerate`
     Regenerate { container: String },
+    /// `POST /v1/content/:newId/clone-from-post`
+    Clone { container: String },
     /// `GET /v1/projects/:project/content`
     List { project: String },
     /// `GET /v1/content/:container`
@@ -27,6 +29,8 @@ pub(super) enum Call {
     Whoami,
     /// `GET /v1/credits`
     Credits,
+    /// A known path with another method.
+    OtherMethod,
     /// Anything else.
     Unknown,
 }
@@ -57,7 +61,7 @@ impl Call {
     /// The class of a request; for an unknown endpoint that of a read.
     pub(super) fn class(&self) -> Class {
         match self {
-            Self::Start { .. } | Self::Regenerate { .. } => Class::Start,
+            Self::Start { .. } | Self::Regenerate { .. } | Self::Clone { .. } => Class::Start,
             Self::Cancel { .. } | Self::Approve { .. } | Self::Reject { .. } => Class::Write,
             Self::List { .. }
             | Self::Container { .. }
@@ -66,6 +70,7 @@ impl Call {
             | Self::Job { .. }
             | Self::Whoami
             | Self::Credits
+            | Self::OtherMethod
             | Self::Unknown => Class::Read,
         }
     }
@@ -73,15 +78,17 @@ impl Call {
     /// The scope a key needs for it.
     pub(super) fn scope(&self) -> Option<&'static str> {
         match self {
-            Self::Start { .. } | Self::Regenerate { .. } | Self::Approve { .. } | Self::Reject { .. } => {
-                Some("content:write")
-            }
+            Self::Start { .. }
+            | Self::Regenerate { .. }
+            | Self::Clone { .. }
+            | Self::Approve { .. }
+            | Self::Reject { .. } => Some("content:write"),
             Self::List { .. } | Self::Container { .. } | Self::Progress { .. } | Self::Asset { .. } => {
                 Some("content:read")
             }
             Self::Job { .. } => Some("jobs:read"),
             Self::Cancel { .. } => Some("jobs:cancel"),
-            Self::Whoami | Self::Credits | Self::Unknown => None,
+            Self::Whoami | Self::Credits | Self::OtherMethod | Self::Unknown => None,
         }
     }
 }

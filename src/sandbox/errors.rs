@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::options::{Options, Revision};
+
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Refusal {
@@ -88,10 +90,14 @@ impl Refusal {
         Self::new(409, "IDEMPOTENCY_CONFLICT", "This Idempotency-Key was used with another body.")
     }
 
-    /// A refusal with the code a brief wished for, with the status that belongs to it.
-    pub(super) fn wished(code: &str) -> Self {
+    /// A refusal with the code a brief wished for, with the status and the details that belong to it.
+    pub(super) fn wished(code: &str, (required, available): (u64, u64)) -> Self {
         let status = match code {
-            "BILLING_EXHAUSTED" => 402,
+            "BILLING_EXHAUSTED" => return Self::billing(required, available),
+            "MODERATION_BLOCKED" => return Self::moderation(),
+            "UNAUTHENTICATED" => 401,
+            "FORBIDDEN_SCOPE" => 403,
+            "KILL_SWITCH" => 503,
             "NOT_FOUND" => 404,
             "CONFLICT" | "IDEMPOTENCY_CONFLICT" => 409,
             "RATE_LIMITED" => 429,
@@ -105,17 +111,26 @@ impl Refusal {
     }
 
     /// Whether a repeat of the same key and body gets this very answer again.
-    pub(super) fn is_replayed(&self, replay_billing: bool) -> bool {
+    pub(super) fn is_replayed(&self, options: &Options) -> bool {
         match self.status {
             401 | 403 | 429 => false,
-            402 => replay_billing,
-            status => status < 500,
+            402 => options.replay_billing && options.replay_refusals,
+            status => status < 500 && options.replay_refusals,
+        }
+    }
+
+    /// The code as a revision calls it.
+    fn code_in(&self, revision: Revision) -> &str {
+        match (revision, self.code.as_str()) {
+            (Revision::B, "VALIDATION_FAILED") => "VALIDATION",
+            (Revision::A | Revision::B, code) => code,
         }
     }
 
     /// The envelope.
-    pub(super) fn body(&self, request_id: &str) -> String {
-        let mut error = json!({ "code": self.code, "message": self.message, "requestId": request_id });
+    pub(super) fn body(&self, revision: Revision, request_id: &str) -> String {
+        let mut error =
+            json!({ "code": self.code_in(revision), "message": self.message, "requestId": request_id });
         if let (Some(details), Some(fields)) = (&self.details, error.as_object_mut()) {
             fields.insert("details".to_owned(), Value::clone(details));
         }

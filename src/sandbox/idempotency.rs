@@ -1,4 +1,4 @@
-//! Both ways in which a repeat is recognised: the `Idempotency-Key` for 24 hours, the body's `id` for ever.
+//! Both ways in which a repeat is recognised: the `Idempotency-Key` for 24 hours, the first container's id for ever.
 //!
 //! A record says from when on its first call counts as served. Until then a repeat overlaps with it; no timer
 //! and no clean-up is needed when a caller goes away in between.
@@ -37,6 +37,7 @@ struct KeyRecord {
     served_ms: i64,
 }
 
+/// What a start was answered whose caller chose the first container's id.
 #[derive(Debug)]
 pub(super) struct IdRecord {
     /// The first container of the job that was made.
@@ -51,13 +52,12 @@ pub(super) struct Replays {
     by_key: HashMap<Arc<str>, KeyRecord>,
     /// In the order they were made, for forgetting them.
     ages: VecDeque<(i64, Arc<str>)>,
-    by_id: HashMap<String, IdRecord>,
 }
 
 impl Replays {
     /// The name under which one key of one caller at one endpoint is kept.
-    pub(super) fn name(caller: usize, path: &str, key: &str) -> String {
-        format!("{caller}\n{path}\n{key}")
+    pub(super) fn name((caller, organization): (usize, usize), path: &str, key: &str) -> String {
+        format!("{caller}\n{organization}\n{path}\n{key}")
     }
 
     /// Looks a key up.
@@ -89,16 +89,6 @@ impl Replays {
             }
             self.ages.pop_front();
         }
-    }
-
-    /// Looks a body `id` up.
-    pub(super) fn find_id(&self, id: &str) -> Option<&IdRecord> {
-        self.by_id.get(id)
-    }
-
-    /// Remembers a body `id`; the first one stays.
-    pub(super) fn keep_id(&mut self, id: String, record: IdRecord) {
-        self.by_id.entry(id).or_insert(record);
     }
 
     /// How many keys are remembered.

@@ -5,11 +5,12 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::errors::Refusal;
+use super::format::Format;
+use super::options::Revision;
 use super::records;
 use super::reply::Reply;
 use super::routes::Visit;
 use super::state::World;
-use super::submission::Format;
 use super::time::seconds_ms;
 
 const STATUSES: [&str; 5] = ["queued", "generating", "completed", "failed", "canceled"];
@@ -28,13 +29,14 @@ struct Filter {
 
 /// One page.
 pub(super) fn list(world: &World, visit: &Visit<'_>, project: &str) -> Result<Reply, Refusal> {
-    let filter = Filter::read(visit.query)?;
+    let filter = Filter::read(visit.query, visit.options.revision)?;
     if !visit.options.projects.is_empty() && !visit.options.projects.iter().any(|known| known == project) {
         return Err(Refusal::not_found("project", project));
     }
     // A list that lags shows the world as it was.
     let seen_ms = visit.now_ms.saturating_sub(seconds_ms(visit.options.list_lag_seconds));
-    let containers = world.projects.get(project).map_or(&[] as &[usize], Vec::as_slice);
+    let project = world.organizations[visit.organization].projects.get(project);
+    let containers = project.map_or(&[] as &[usize], |project| project.containers.as_slice());
     let mut left = filter.left.min(containers.len());
     let mut items = Vec::new();
     while left > 0 && items.len() < filter.limit {
@@ -49,9 +51,9 @@ pub(super) fn list(world: &World, visit: &Visit<'_>, project: &str) -> Result<Re
             continue;
         }
         if let Some(view) = world.view(index, seen_ms)
-            && filter.fits(view.status(), view.container.format.name())
+            && filter.fits(view.status(visit.options.revision), view.container.format.name())
         {
-            items.push(records::item(&view, visit.options.approval_required));
+            items.push(records::item(&view, visit.options));
         }
     }
     let next_cursor = (left > 0).then(|| format!("cur_{left:x}"));
@@ -59,7 +61,7 @@ pub(super) fn list(world: &World, visit: &Visit<'_>, project: &str) -> Result<Re
 }
 
 impl Filter {
-    fn read(query: &str) -> Result<Self, Refusal> {
+    fn read(query: &str, revision: Revision) -> Result<Self, Refusal> {
         let mut filter = Self {
             statuses: Vec::new(),
             formats: Vec::new(),
@@ -70,6 +72,10 @@ impl Filter {
         };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
+                // B calls a running container by either name.
+                "status" if revision == Revision::B && matches!(&*value, "generating" | "processing") => {
+                    filter.statuses.push("processing".to_owned());
+                }
                 "status" if STATUSES.contains(&&*value) => filter.statuses.push(value.into_owned()),
                 "status" => return Err(Refusal::invalid("status", "is none of the known ones")),
                 "format" if Format::named(&value).is_some() => filter.formats.push(value.into_owned()),

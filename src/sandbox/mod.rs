@@ -17,24 +17,37 @@
 
 mod acceptance;
 mod account;
+mod admission;
 mod auth;
 mod call;
+mod changes;
+mod choices;
+mod cloning;
 mod control;
+mod creative;
 mod draw;
 mod errors;
 mod faults;
+mod fields;
+mod format;
 mod generation;
 mod idempotency;
+mod keys;
 mod limits;
 mod list;
+mod openapi;
 mod options;
+mod organization;
 mod reads;
 mod records;
 mod reply;
 mod routes;
 mod starts;
 mod state;
+mod statement;
+mod strike;
 mod submission;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -56,10 +69,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
 
-pub use account::{Account, CreditsAccount, JobAccount, KeyAccount, Posts, Reads};
+pub use account::{
+    Account, ApiKeyAccount, CreditsAccount, JobAccount, KeyAccount, OrganizationAccount, Posts,
+    ProjectAccount, Reads, RefusedPost,
+};
+pub use choices::{Check, ContainerIds, Revision, Tier};
 pub use faults::Fault;
-pub use options::{ContainerIds, Options, OptionsError, Tier};
+pub use options::{Options, OptionsError};
 
+use keys::split_key;
 use state::World;
 use time::ApiTime;
 use wire::{CuttableListener, Wire};
@@ -73,8 +91,8 @@ pub struct Sandbox(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    first_key: String,
     options: Options,
-    keys: Vec<String>,
     time: ApiTime,
     world: Mutex<World>,
 }
@@ -83,7 +101,8 @@ impl Sandbox {
     /// An API that has seen nothing yet. Its time starts with that of `clock`.
     pub fn new(options: Options, clock: Clock) -> Self {
         let (time, world) = (ApiTime::new(clock, options.speed), Mutex::new(World::new(&options)));
-        Self(Arc::new(Inner { keys: options.keys(), options, time, world }))
+        let first_key = options.keys().first().map_or_else(String::new, |key| split_key(key).0.to_owned());
+        Self(Arc::new(Inner { first_key, options, time, world }))
     }
 
     /// The endpoints. To lose answers as a dead connection does, serve them with [`Sandbox::serve`].
@@ -108,7 +127,7 @@ impl Sandbox {
 
     /// A key that is let in.
     pub fn api_key(&self) -> &str {
-        self.0.keys.first().map_or("", String::as_str)
+        &self.0.first_key
     }
 
     /// Runs a new sandbox in this process, on a free loopback port.
@@ -140,15 +159,11 @@ impl Sandbox {
         let now_ms = self.time().now_ms();
         let mut world = self.world();
         world.settle(now_ms);
-        account::account(&world, now_ms, lists)
+        statement::account(&world, now_ms, lists)
     }
 
     fn options(&self) -> &Options {
         &self.0.options
-    }
-
-    fn keys(&self) -> &[String] {
-        &self.0.keys
     }
 
     fn time(&self) -> &ApiTime {

@@ -1,12 +1,14 @@
 //! What a sandbox is like: every choice that the API's reference leaves open is a switch here.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::choices::known;
+pub(super) use super::choices::{Check, ContainerIds, Revision, Tier};
 use super::draw::Draw;
 use super::faults::Fault;
+use super::keys::split_key;
 
 /// How a sandbox behaves. [`Options::default`] is a quick, patient, fault-free API without rate limits.
 #[derive(Clone, Debug)]
@@ -17,11 +19,12 @@ pub struct Options {
     pub speed: f64,
     /// Which of the documented rate limits apply.
     pub tier: Tier,
-    /// Keys that are let in; empty: one that follows from the seed ([`Options::default_key`]).
+    /// Keys that are let in, as `KEY` or `KEY=ORGANIZATION`; empty: one that follows from the seed
+    /// ([`Options::default_key`]).
     pub api_keys: Vec<String>,
-    /// What `whoami` answers when no `X-Layers-Organization` was sent.
+    /// The organization of every key that names none.
     pub organization_id: String,
-    /// What the keys may do: `content:read`, `content:write`, `jobs:read`, `jobs:cancel`.
+    /// What the keys may do: some of [`Options::SCOPES`].
     pub scopes: Vec<String>,
     /// Projects that exist; empty: every project id is taken as known.
     pub projects: Vec<String>,
@@ -37,9 +40,11 @@ pub struct Options {
     pub partial_share: f64,
     /// Share of briefs that are refused: half as invalid, half by moderation.
     pub refuse_share: f64,
-    /// Credits at the start; `None`: so many that they never end.
+    /// Credits of each organization at the start; `None`: so many that they never end.
     pub credits: Option<u64>,
-    /// Most jobs that may run at once; `None`: no cap.
+    /// Projects with a budget of their own, within the organization's credits.
+    pub project_credits: BTreeMap<String, u64>,
+    /// Most jobs of one organization that may run at once; `None`: no cap.
     pub running_cap: Option<u64>,
     /// New containers start as `pending`, not as `not_required`.
     pub approval_required: bool,
@@ -62,6 +67,18 @@ pub struct Options {
     /// Replay 402 for 24 hours like other refusals that were decided after the look-up. `false`: a repeat is
     /// decided anew, so that it succeeds once there are credits again.
     pub replay_billing: bool,
+    /// Replay refusals that were decided after the look-up. `false`: only 2xx are remembered.
+    pub replay_refusals: bool,
+    /// In which order kill switch, scope and rate are checked.
+    pub checks: [Check; 3],
+    /// Validate a body before its `Idempotency-Key` is looked up.
+    pub validates_first: bool,
+    /// `whoami` is served while the organization is switched off.
+    pub kill_switch_spares_whoami: bool,
+    /// Which revision of the documentation is served.
+    pub revision: Revision,
+    /// Assets name themselves `id`, not `assetId`.
+    pub asset_ids_as_id: bool,
     /// Serve `whoami` and `credits`; older deployments do not.
     pub serves_account_endpoints: bool,
 }
@@ -74,7 +91,7 @@ impl Default for Options {
             tier: Tier::Unlimited,
             api_keys: Vec::new(),
             organization_id: "org_sandbox".to_owned(),
-            scopes: ["content:read", "content:write", "jobs:read", "jobs:cancel"].map(str::to_owned).to_vec(),
+            scopes: Self::SCOPES.map(str::to_owned).to_vec(),
             projects: Vec::new(),
             two_layers: Vec::new(),
             min_seconds: 30.0,
@@ -83,6 +100,7 @@ impl Default for Options {
             partial_share: 0.0,
             refuse_share: 0.0,
             credits: None,
+            project_credits: BTreeMap::new(),
             running_cap: None,
             approval_required: false,
             faults: BTreeMap::new(),
@@ -94,12 +112,21 @@ impl Default for Options {
             names_first_container_only: false,
             list_lag_seconds: 0.0,
             replay_billing: true,
+            replay_refusals: true,
+            checks: Check::ALL,
+            validates_first: false,
+            kill_switch_spares_whoami: true,
+            revision: Revision::A,
+            asset_ids_as_id: false,
             serves_account_endpoints: true,
         }
     }
 }
 
 impl Options {
+    /// Every scope that is documented.
+    pub const SCOPES: [&str; 4] = ["content:read", "content:write", "jobs:read", "jobs:cancel"];
+
     /// The key of a sandbox with this seed, in the documented form `lp_test_<16>_<43>`.
     pub fn default_key(seed: u64) -> String {
         let draw = Draw::new(seed, &["api key"]);
@@ -138,11 +165,26 @@ impl Options {
         if let Some((name, value)) = shares.into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
             return Err(OptionsError::Share { name, value });
         }
+        for key in &self.api_keys {
+            check_key(key)?;
+        }
+        for scope in &self.scopes {
+            known("scope", scope, &Self::SCOPES.map(|scope| (scope, ())))?;
+        }
         if self.min_seconds > self.max_seconds {
             return Err(OptionsError::Range { min: self.min_seconds, max: self.max_seconds });
         }
         Ok(())
     }
+}
+
+/// Says whether this is a key, or a key with its organization.
+pub(super) fn check_key(text: &str) -> Result<(), OptionsError> {
+    let (key, organization) = split_key(text);
+    if key.is_empty() || organization.is_some_and(str::is_empty) {
+        return Err(OptionsError::Key);
+    }
+    Ok(())
 }
 
 /// Which option of a sandbox makes no sense.
@@ -175,6 +217,12 @@ pub enum OptionsError {
         /// `max_seconds`
         max: f64,
     },
+    /// A key is empty, or its organization is. The text may be a secret, so it is not shown.
+    #[error("a key of the sandbox must be written as KEY or KEY=ORGANIZATION, neither of them empty")]
+    Key,
+    /// The checks are not each there once.
+    #[error("the sandbox's checks must be kill-switch, scope and rate, each once, not {0}")]
+    Order(String),
     /// A word that is none of the known ones.
     #[error("unknown {what} `{given}`; known: {known}")]
     Unknown {
@@ -185,86 +233,4 @@ pub enum OptionsError {
         /// Every word that is known.
         known: String,
     },
-}
-
-/// Which of the documented rate limits apply, per API key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// 120 reads, 60 short writes, 20 starts a minute.
-    Standard,
-    /// 1,200 reads, 600 short writes, 60 starts a minute.
-    Pilot,
-    /// 6,000 reads, 3,000 short writes, 300 starts a minute.
-    Partner,
-    /// No limit.
-    Unlimited,
-}
-
-impl Tier {
-    const ALL: [Self; 4] = [Self::Standard, Self::Pilot, Self::Partner, Self::Unlimited];
-
-    /// The name in options and in `whoami`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Standard => "standard",
-            Self::Pilot => "pilot",
-            Self::Partner => "partner",
-            Self::Unlimited => "unlimited",
-        }
-    }
-}
-
-impl FromStr for Tier {
-    type Err = OptionsError;
-
-    fn from_str(name: &str) -> Result<Self, OptionsError> {
-        known("tier", name, &Self::ALL.map(|tier| (tier.name(), tier)))
-    }
-}
-
-/// Which form the id of the first container has when the caller sent one as `id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContainerIds {
-    /// The caller's own id.
-    Ours,
-    /// A `cnt_` id; the container can be read by the caller's id, too.
-    CntAlias,
-    /// A `cnt_` id; the caller's own id is not found.
-    CntOnly,
-}
-
-impl ContainerIds {
-    const ALL: [Self; 3] = [Self::Ours, Self::CntAlias, Self::CntOnly];
-
-    /// The name in options.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ours => "ours",
-            Self::CntAlias => "cnt-alias",
-            Self::CntOnly => "cnt-only",
-        }
-    }
-}
-
-impl FromStr for ContainerIds {
-    type Err = OptionsError;
-
-    fn from_str(name: &str) -> Result<Self, OptionsError> {
-        known("form of container ids", name, &Self::ALL.map(|form| (form.name(), form)))
-    }
-}
-
-/// Finds a word in a table, or names all of them.
-pub(super) fn known<T: Copy>(
-    what: &'static str,
-    given: &str,
-    table: &[(&str, T)],
-) -> Result<T, OptionsError> {
-    table.iter().find(|(name, _)| *name == given).map(|(_, value)| *value).ok_or_else(|| {
-        OptionsError::Unknown {
-            what,
-            given: given.to_owned(),
-            known: table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
-        }
-    })
 }

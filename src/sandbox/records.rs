@@ -5,9 +5,10 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::draw::{Draw, hex, sha256};
+use super::format::Format;
 use super::generation::{Look, Phase};
+use super::options::{Options, Revision};
 use super::state::{Job, World};
-use super::submission::Format;
 use super::time::{iso, whole_seconds};
 use super::view::View;
 
@@ -25,7 +26,7 @@ pub(super) struct Record<'a> {
     caption: Option<String>,
     first_comment: Option<String>,
     captions: Vec<Caption>,
-    assets: Vec<Asset>,
+    assets: Vec<Value>,
     approval_status: &'static str,
     created_at: String,
     updated_at: String,
@@ -77,7 +78,7 @@ impl LastError {
 }
 
 /// The full record of a container.
-pub(super) fn record<'a>(view: &View<'a>, approval_required: bool) -> Record<'a> {
+pub(super) fn record<'a>(view: &View<'a>, options: &Options) -> Record<'a> {
     let creative = &view.job.creative;
     let completed = matches!(view.look.phase, Phase::Completed { .. });
     let caption = completed.then(|| caption(view));
@@ -89,15 +90,15 @@ pub(super) fn record<'a>(view: &View<'a>, approval_required: bool) -> Record<'a>
     Record {
         id: &view.container.id,
         project_id: &view.container.project,
-        status: view.status(),
+        status: view.status(options.revision),
         format: view.container.format.name(),
         influencer_id: creative.influencer.as_deref(),
         brief: &creative.brief,
         metadata: creative.metadata.as_deref(),
         captions: if completed { creative.platforms.iter().map(text).collect() } else { Vec::new() },
         first_comment: completed.then(|| "Would you try it?".to_owned()),
-        assets: if completed { assets(view) } else { Vec::new() },
-        approval_status: view.approval(approval_required),
+        assets: if completed { told(view, options) } else { Vec::new() },
+        approval_status: view.approval(options.approval_required),
         created_at: iso(view.container.created_ms),
         updated_at: iso(view.look.changed_ms.max(decided_ms)),
         completed_at: completed.then(|| iso(view.look.changed_ms)),
@@ -111,7 +112,7 @@ pub(super) fn record<'a>(view: &View<'a>, approval_required: bool) -> Record<'a>
 }
 
 /// A container as the list shows it.
-pub(super) fn item(view: &View<'_>, approval_required: bool) -> Value {
+pub(super) fn item(view: &View<'_>, options: &Options) -> Value {
     let completed = matches!(view.look.phase, Phase::Completed { .. });
     let primary = completed.then(|| assets(view).into_iter().next()).flatten().map(|asset| {
         json!({
@@ -121,10 +122,10 @@ pub(super) fn item(view: &View<'_>, approval_required: bool) -> Value {
     });
     json!({
         "id": view.container.id,
-        "status": view.status(),
+        "status": view.status(options.revision),
         "format": view.container.format.name(),
         "caption": completed.then(|| caption(view)),
-        "approvalStatus": view.approval(approval_required),
+        "approvalStatus": view.approval(options.approval_required),
         "createdAt": iso(view.container.created_ms),
         "completedAt": completed.then(|| iso(view.look.changed_ms)),
         "primaryAsset": primary,
@@ -132,12 +133,12 @@ pub(super) fn item(view: &View<'_>, approval_required: bool) -> Value {
 }
 
 /// How far a container is.
-pub(super) fn progress(view: &View<'_>, now_ms: i64) -> Value {
+pub(super) fn progress(view: &View<'_>, revision: Revision, now_ms: i64) -> Value {
     let running = matches!(view.look.phase, Phase::Running);
     let eta = view.look.expected_ms.filter(|_| running).map(|at_ms| whole_seconds(at_ms - now_ms));
     json!({
         "containerId": view.container.id,
-        "status": view.status(),
+        "status": view.status(revision),
         "stage": view.look.stage.name(),
         "stageProgress": fraction(view.look.stage_thousandths),
         "etaSeconds": eta,
@@ -146,7 +147,7 @@ pub(super) fn progress(view: &View<'_>, now_ms: i64) -> Value {
 }
 
 /// A job. It has ended when its last container has.
-pub(super) fn job(world: &World, job: &Job, now_ms: i64) -> Value {
+pub(super) fn job(world: &World, job: &Job, options: &Options, now_ms: i64) -> Value {
     let looks: Vec<Look> = job.looks(now_ms).collect();
     let mut answer = json!({ "jobId": job.id, "kind": job.kind.wire_name() });
     let slowest = looks.iter().min_by_key(|look| (look.phase != Phase::Running, look.thousandths));
@@ -164,7 +165,7 @@ pub(super) fn job(world: &World, job: &Job, now_ms: i64) -> Value {
                 "status": "failed", "finishedAt": finished_at, "stage": stage.name(), "error": error,
             }),
             (first, _) => {
-                json!({ "status": "completed", "finishedAt": finished_at, "result": result(world, job, first.unwrap_or(0), now_ms) })
+                json!({ "status": "completed", "finishedAt": finished_at, "result": result(world, job, (options, first.unwrap_or(0)), now_ms) })
             }
         },
         (None, look) => json!({
@@ -180,9 +181,24 @@ pub(super) fn job(world: &World, job: &Job, now_ms: i64) -> Value {
     answer
 }
 
-fn result(world: &World, job: &Job, place: usize, now_ms: i64) -> Value {
+fn result(world: &World, job: &Job, (options, place): (&Options, usize), now_ms: i64) -> Value {
     let view = job.containers.get(place).and_then(|container| world.view(*container, now_ms));
-    view.map_or(Value::Null, |view| json!({ "containerId": view.container.id, "assets": assets(&view) }))
+    let result = |view: View<'_>| json!({ "containerId": view.container.id, "assets": told(&view, options) });
+    view.map_or(Value::Null, result)
+}
+
+/// The media as records show them.
+fn told(view: &View<'_>, options: &Options) -> Vec<Value> {
+    let tell = |asset: Asset| {
+        let mut asset = json!(asset);
+        if let (true, Some(fields)) = (options.asset_ids_as_id, asset.as_object_mut())
+            && let Some(id) = fields.shift_remove("assetId")
+        {
+            fields.insert("id".to_owned(), id);
+        }
+        asset
+    };
+    assets(view).into_iter().map(tell).collect()
 }
 
 /// The media of a completed container. A regeneration brings new ones.
@@ -195,7 +211,8 @@ pub(super) fn assets(view: &View<'_>) -> Vec<Asset> {
 }
 
 fn asset(view: &View<'_>, number: u32, video: bool) -> Asset {
-    let draw = Draw::new(0, &["asset", &view.container.id, &view.take.to_string(), &number.to_string()]);
+    let draw =
+        Draw::new(0, &["asset", &view.container.id, &view.assets_take.to_string(), &number.to_string()]);
     let id = format!("ast_{}", draw.text("id", 20));
     let base = format!("https://media.layers-sandbox.example/{}/{id}", view.container.id);
     Asset {

@@ -4,7 +4,9 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
 use super::errors::Refusal;
-use super::faults::{Fault, Strike};
+use super::faults::Fault;
+use super::options::Revision;
+use super::strike::Strike;
 use super::wire::Cut;
 
 /// What a request gets.
@@ -37,8 +39,8 @@ impl Reply {
         Self { status, body: body.into(), ..Self::default() }
     }
 
-    pub(super) fn refused(refusal: &Refusal, request_id: &str) -> Self {
-        let reply = Self::json(refusal.status, refusal.body(request_id));
+    pub(super) fn refused(refusal: &Refusal, revision: Revision, request_id: &str) -> Self {
+        let reply = Self::json(refusal.status, refusal.body(revision, request_id));
         Self { retry_after: refusal.retry_after.clone(), ..reply }
     }
 
@@ -51,7 +53,9 @@ impl Reply {
         let struck = match strike.answer {
             Some(Fault::AcceptedUnanswered) => Self { cut: Some(Cut::Close), ..self },
             Some(Fault::AcceptedReset | Fault::ReadReset) => Self { cut: Some(Cut::Reset), ..self },
-            Some(Fault::Accepted500 | Fault::ReadError500) => Self::refused(&internal_error(), request_id),
+            Some(Fault::Accepted500 | Fault::ReadError500) => {
+                Self::refused(&internal_error(), Revision::A, request_id)
+            }
             Some(Fault::Error502Html | Fault::ReadError502Html) => {
                 Self { html: true, ..Self::json(502, GATEWAY_PAGE) }
             }
@@ -71,6 +75,13 @@ impl Reply {
                 | Fault::UnknownCode500
                 | Fault::KillSwitch
                 | Fault::OddRetryAfter
+                | Fault::OddRetryAfterDate
+                | Fault::OddRetryAfterAbsent
+                | Fault::OddRetryAfterZero
+                | Fault::OddRetryAfterHuge
+                | Fault::OddRetryAfterNegative
+                | Fault::OddRetryAfterNonsense
+                | Fault::ReadOddRetryAfter
                 | Fault::UnknownStatus
                 | Fault::CancelIgnored,
             )

@@ -1,4 +1,4 @@
-//! The two endpoints that cost credits: `POST …/content` and `POST …/regenerate`.
+//! The endpoints that cost credits: `POST …/content`, `…/regenerate` and `…/clone-from-post`.
 //!
 //! Order, once a request is admitted: what strikes it before the work, idempotency look-up, the work (`acceptance`),
 //! what strikes its answer.
@@ -8,15 +8,18 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::acceptance::{make_again, make_containers};
+use super::changes::Changes;
+use super::cloning::read_clone;
 use super::draw::{Draw, hex, sha256};
 use super::errors::Refusal;
-use super::faults::{Fault, Strike, oddly_rate_limited};
+use super::faults::Fault;
 use super::idempotency::{Answer, Found, Replays};
-use super::reply::{Reply, internal_error};
+use super::reply::Reply;
 use super::routes::Visit;
 use super::state::World;
+use super::strike::{Strike, instead_of_work};
+use super::submission::Submission;
 use super::time::seconds_ms;
-use super::wire::Cut;
 use super::wish::Wish;
 
 /// One POST that may start a job.
@@ -26,19 +29,32 @@ pub(super) struct Post<'a> {
     /// What tells this intent from others: the key, else the body's `id`, else the body.
     pub(super) identity: String,
     pub(super) body_sha: [u8; 32],
-    pub(super) value: Value,
     pub(super) wish: Wish,
+    /// Faults that were asked for by name.
+    pub(super) named: Vec<Fault>,
     /// From when on it counts as served.
     pub(super) served_ms: i64,
     /// The first POST of the same key is still being served, and that is not noticed.
     pub(super) overlaps: bool,
 }
 
+/// What comes out of the work.
+type Outcome = Result<Arc<Answer>, Refusal>;
+
 /// `POST /v1/projects/:project/content`
 pub(super) fn generate(world: &mut World, visit: &Visit<'_>, project: &str) -> Reply {
     let value: Value = serde_json::from_slice(visit.body).unwrap_or_default();
     let wish = Wish::of(&value);
-    serve(world, visit, (value, wish), |world, post| make_containers(world, visit, post, project))
+    let read = || Submission::read(project, visit.body, &value);
+    serve(world, visit, (&value, wish), read, |world, post, it| make_containers(world, visit, post, it))
+}
+
+/// `POST /v1/content/:newId/clone-from-post`
+pub(super) fn clone(world: &mut World, visit: &Visit<'_>, id: &str) -> Reply {
+    let value: Value = serde_json::from_slice(visit.body).unwrap_or_default();
+    let wish = Wish::of(&value);
+    let read = || read_clone(id, &value);
+    serve(world, visit, (&value, wish), read, |world, post, it| make_containers(world, visit, post, it))
 }
 
 /// `POST /v1/content/:container/regenerate`
@@ -47,8 +63,11 @@ pub(super) fn regenerate(world: &mut World, visit: &Visit<'_>, container: &str) 
         [] => json!({}),
         body => serde_json::from_slice(body).unwrap_or_default(),
     };
-    let wish = wish_for_regeneration(world, container, &value);
-    serve(world, visit, (value, wish), |world, post| make_again(world, visit, post, container))
+    let wish = wish_for_regeneration(world, visit, container, &value);
+    let read = || Changes::read(&value);
+    serve(world, visit, (&value, wish), read, |world, post, changes| {
+        make_again(world, visit, post, (container, changes))
+    })
 }
 
 /// `POST /v1/content/:container/reject` with `regenerate`: a job without an `Idempotency-Key`.
@@ -56,28 +75,39 @@ pub(super) fn regenerate_rejected(
     world: &mut World,
     visit: &Visit<'_>,
     container: &str,
-    value: Value,
+    value: &Value,
 ) -> Result<Reply, Refusal> {
-    let wish = wish_for_regeneration(world, container, &value);
+    let changes = Changes::read(value)?;
+    let wish = wish_for_regeneration(world, visit, container, value);
     let body_sha = sha256(visit.body);
-    let identity = hex(&body_sha);
-    let post = Post { key: None, identity, body_sha, value, wish, served_ms: visit.now_ms, overlaps: false };
-    make_again(world, visit, &post, container).map(|answer| Reply::json(answer.status, answer.body.clone()))
+    let post = Post {
+        key: None,
+        identity: hex(&body_sha),
+        body_sha,
+        named: wish.faults.clone(),
+        wish,
+        served_ms: visit.now_ms,
+        overlaps: false,
+    };
+    let answer = make_again(world, visit, &post, (container, &changes))?;
+    Ok(Reply::json(answer.status, answer.body.clone()))
 }
 
-fn wish_for_regeneration(world: &World, container: &str, body: &Value) -> Wish {
+fn wish_for_regeneration(world: &World, visit: &Visit<'_>, container: &str, body: &Value) -> Wish {
     if body.get("metadata").is_some() {
         return Wish::of(body);
     }
-    let container = world.find_container(container).and_then(|container| world.containers.get(container));
+    let container = world.find_container(visit.organization, container);
+    let container = container.and_then(|container| world.containers.get(container));
     container.and_then(|container| container.later.as_deref().cloned()).unwrap_or_default()
 }
 
-fn serve(
+fn serve<T>(
     world: &mut World,
     visit: &Visit<'_>,
-    (value, wish): (Value, Wish),
-    work: impl FnOnce(&mut World, &Post<'_>) -> Result<Arc<Answer>, Refusal>,
+    (value, wish): (&Value, Wish),
+    read: impl Fn() -> Result<T, Refusal>,
+    work: impl FnOnce(&mut World, &Post<'_>, &T) -> Outcome,
 ) -> Reply {
     let key = visit.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     let body_sha = sha256(visit.body);
@@ -85,14 +115,20 @@ fn serve(
     let identity = key.or(id).map_or_else(|| hex(&body_sha), str::to_owned);
     let nth = world.tally.posted(key, body_sha);
     let draw = Draw::new(visit.options.seed, &["post", visit.path, &identity, &nth.to_string()]);
-    let wished = if nth == 1 { wish.faults.as_slice() } else { &[] };
-    let strike = Strike::start(&world.faults, wished, draw);
-    if let Some(fault) = strike.before {
+    let named = match (visit.asked.as_slice(), nth) {
+        ([], 1) => wish.faults.clone(),
+        (asked, _) => asked.to_vec(),
+    };
+    let strike = if named.is_empty() {
+        Strike::by_chance(&world.faults, visit.class, draw)
+    } else {
+        Strike::named(&named, visit.class)
+    };
+    for fault in strike.faults() {
         world.tally.struck(fault);
-        return instead_of_work(fault, draw, visit);
     }
-    for fault in [strike.slow, strike.answer].into_iter().flatten() {
-        world.tally.struck(fault);
+    if let Some(fault) = strike.before {
+        return instead_of_work(fault, draw, visit);
     }
     let delay_ms = seconds_ms(visit.options.start_seconds);
     let slow_ms = seconds_ms(wish.slow_seconds.unwrap_or(visit.options.slow_seconds));
@@ -104,8 +140,8 @@ fn serve(
     ]
     .into_iter()
     .fold(0, i64::saturating_add);
-    let mut post = Post { key, identity, body_sha, value, wish, served_ms, overlaps: false };
-    let answer = decide(world, visit, &mut post, work);
+    let mut post = Post { key, identity, body_sha, wish, named, served_ms, overlaps: false };
+    let answer = decide(world, visit, &mut post, (read, work));
     let reply = Reply {
         retry_after: answer.retry_after.clone(),
         delay_ms,
@@ -114,49 +150,26 @@ fn serve(
     reply.struck(strike, slow_ms, visit.request_id)
 }
 
-fn instead_of_work(fault: Fault, draw: Draw, visit: &Visit<'_>) -> Reply {
-    let unknown = |status| Refusal::new(status, "QUANTUM_FLUX", "Something that no documentation mentions.");
-    let refusal = match fault {
-        Fault::ResetBefore => return Reply { cut: Some(Cut::Reset), ..Reply::default() },
-        Fault::KillSwitch => Refusal::kill_switch(),
-        Fault::OddRetryAfter => oddly_rate_limited(draw, visit.now_ms),
-        Fault::UnknownCode => unknown(422),
-        Fault::UnknownCode403 => unknown(403),
-        Fault::UnknownCode500 => unknown(500),
-        // The others do not strike before the work.
-        Fault::Error500
-        | Fault::AcceptedUnanswered
-        | Fault::AcceptedReset
-        | Fault::Accepted500
-        | Fault::Error502Html
-        | Fault::CutJson
-        | Fault::Slow
-        | Fault::ReadReset
-        | Fault::ReadError500
-        | Fault::ReadError502Html
-        | Fault::ReadCutJson
-        | Fault::ReadSlow
-        | Fault::UnknownStatus
-        | Fault::CancelIgnored => internal_error(),
-    };
-    Reply::refused(&refusal, visit.request_id)
-}
-
 /// The idempotency look-up by key, then the work, then remembering its answer.
-fn decide(
+fn decide<T>(
     world: &mut World,
     visit: &Visit<'_>,
     post: &mut Post<'_>,
-    work: impl FnOnce(&mut World, &Post<'_>) -> Result<Arc<Answer>, Refusal>,
+    (read, work): (impl Fn() -> Result<T, Refusal>, impl FnOnce(&mut World, &Post<'_>, &T) -> Outcome),
 ) -> Arc<Answer> {
     let refused = |refusal: &Refusal| {
-        let body = refusal.body(visit.request_id);
-        Arc::new(Answer { status: refusal.status, body, retry_after: refusal.retry_after.clone() })
+        let reply = visit.refused(refusal);
+        Arc::new(Answer { status: reply.status, body: reply.body, retry_after: reply.retry_after })
     };
     if post.key.is_some_and(|key| key.is_empty() || key.len() > 255) {
         return refused(&Refusal::invalid("Idempotency-Key", "must have 1 to 255 characters"));
     }
-    let name = post.key.map(|key| Replays::name(visit.caller, visit.path, key));
+    if visit.options.validates_first
+        && let Err(refusal) = read()
+    {
+        return refused(&refusal);
+    }
+    let name = post.key.map(|key| Replays::name((visit.caller, visit.organization), visit.path, key));
     match name.as_ref().map_or(Found::Nothing, |name| world.replays.find(name, &post.body_sha, visit.now_ms))
     {
         Found::Nothing => {}
@@ -165,13 +178,12 @@ fn decide(
         Found::InProgress if visit.options.overlap_makes_two => post.overlaps = true,
         Found::InProgress => return refused(&Refusal::in_progress()),
     }
-    let (answer, is_final) = match work(world, post) {
+    let (answer, is_final) = match read().and_then(|read| work(world, post, &read)) {
         Ok(answer) => (answer, true),
         // Who is told to come again must get another answer then.
-        Err(refusal) => (
-            refused(&refusal),
-            refusal.retry_after.is_none() && refusal.is_replayed(visit.options.replay_billing),
-        ),
+        Err(refusal) => {
+            (refused(&refusal), refusal.retry_after.is_none() && refusal.is_replayed(visit.options))
+        }
     };
     if let Some(name) = name
         && is_final

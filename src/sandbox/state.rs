@@ -1,4 +1,4 @@
-//! The world behind the API: jobs, containers, credits. All of it is memory, under one lock.
+//! The world behind the API: organizations, jobs, containers. All of it is memory, under one lock.
 //!
 //! Nothing in it moves by itself. [`World::settle`] catches up with what has ended since the last request.
 
@@ -6,55 +6,40 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
-use super::account::Tally;
+use super::creative::Creative;
 use super::faults::Fault;
+use super::format::Format;
 use super::generation::{Course, Look, Phase};
 use super::idempotency::Replays;
-use super::limits::Buckets;
+use super::keys::{Key, split_key};
 use super::options::Options;
-use super::submission::{Creative, Format};
+use super::organization::Organization;
+use super::tally::Tally;
 use super::wish::Wish;
-
-/// The credits of a sandbox that was given none: more than any test can use up.
-const PLENTY: u64 = 1_000_000_000_000;
 
 /// Everything the API knows.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) faults: BTreeMap<Fault, f64>,
+    /// Every organization is switched off.
     pub(super) kill_switch: bool,
+    /// Every key is revoked.
     pub(super) key_revoked: bool,
-    pub(super) credits: Credits,
+    pub(super) scopes: Vec<String>,
+    pub(super) running_cap: Option<u64>,
+    pub(super) keys: Vec<Key>,
+    /// The default one first.
+    pub(super) organizations: Vec<Organization>,
+    /// What an organization starts with.
+    pub(super) first_credits: Option<u64>,
+    pub(super) first_project_credits: BTreeMap<String, u64>,
     pub(super) jobs: Vec<Job>,
     pub(super) containers: Vec<Container>,
-    /// Containers of each project, oldest first.
-    pub(super) projects: HashMap<Arc<str>, Vec<usize>>,
     pub(super) replays: Replays,
-    /// One set for each key, in the order of the keys.
-    pub(super) buckets: Vec<Buckets>,
     pub(super) tally: Tally,
-    /// Jobs that have not ended.
-    pub(super) running: u64,
     job_ids: HashMap<String, usize>,
-    /// Ids and aliases.
-    container_ids: HashMap<String, usize>,
     /// When which job ends; an entry may be late, after a cancel.
     endings: BinaryHeap<Reverse<(i64, usize)>>,
-}
-
-/// The organization's wallet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Credits {
-    /// What is left, reservations included.
-    pub(super) balance: u64,
-    pub(super) reserved: u64,
-    pub(super) charged: u64,
-}
-
-impl Credits {
-    pub(super) fn available(self) -> u64 {
-        self.balance.saturating_sub(self.reserved)
-    }
 }
 
 /// Which endpoint made a job.
@@ -62,6 +47,7 @@ impl Credits {
 pub(super) enum Kind {
     Generate,
     Regenerate,
+    Clone,
 }
 
 impl Kind {
@@ -70,6 +56,16 @@ impl Kind {
         match self {
             Self::Generate => "content_generate",
             Self::Regenerate => "content_regenerate",
+            Self::Clone => "content_clone",
+        }
+    }
+
+    /// As in the account.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Regenerate => "regenerate",
+            Self::Clone => "clone",
         }
     }
 }
@@ -79,6 +75,9 @@ impl Kind {
 pub(super) struct Job {
     pub(super) id: String,
     pub(super) kind: Kind,
+    /// By its place, like the API key.
+    pub(super) organization: usize,
+    pub(super) caller: usize,
     pub(super) project: Arc<str>,
     pub(super) containers: Vec<usize>,
     pub(super) creative: Arc<Creative>,
@@ -89,12 +88,17 @@ pub(super) struct Job {
     pub(super) canceled_ms: Option<i64>,
     pub(super) cancel_ignored: bool,
     pub(super) unknown_status: bool,
+    /// The media stay those of the take before; only the words are new.
+    pub(super) keeps_assets: bool,
     /// Credits for each container.
     pub(super) price: u64,
     pub(super) key: Option<String>,
     pub(super) body_sha: [u8; 32],
+    pub(super) body_bytes: usize,
     /// Its credits are charged or released.
     pub(super) settled: bool,
+    /// What it cost in the end.
+    pub(super) charged: u64,
 }
 
 /// What a reviewer decided.
@@ -139,22 +143,29 @@ impl Job {
 
 impl World {
     pub(super) fn new(options: &Options) -> Self {
-        Self {
+        let mut world = Self {
             faults: options.faults.clone(),
             kill_switch: false,
             key_revoked: false,
-            credits: Credits { balance: options.credits.unwrap_or(PLENTY), reserved: 0, charged: 0 },
+            scopes: options.scopes.clone(),
+            running_cap: options.running_cap,
+            keys: Vec::new(),
+            organizations: Vec::new(),
+            first_credits: options.credits,
+            first_project_credits: options.project_credits.clone(),
             jobs: Vec::new(),
             containers: Vec::new(),
-            projects: HashMap::new(),
             replays: Replays::default(),
-            buckets: options.keys().iter().map(|_| Buckets::default()).collect(),
             tally: Tally::default(),
-            running: 0,
             job_ids: HashMap::new(),
-            container_ids: HashMap::new(),
             endings: BinaryHeap::new(),
+        };
+        world.organization_named(&options.organization_id, None);
+        for key in options.keys() {
+            let (text, organization) = split_key(&key);
+            world.add_key(text, organization);
         }
+        world
     }
 
     /// Catches up with the time: ended jobs are charged for what completed, the rest of their credits is released.
@@ -173,11 +184,12 @@ impl World {
             let containers = job.courses.len();
             let completed =
                 job.looks(now_ms).filter(|look| matches!(look.phase, Phase::Completed { .. })).count();
-            let charged = job.price * u64::try_from(completed).unwrap_or(0);
-            self.credits.reserved -= job.price * u64::try_from(containers).unwrap_or(0);
-            self.credits.balance = self.credits.balance.saturating_sub(charged);
-            self.credits.charged += charged;
-            self.running -= 1;
+            job.charged = job.price * u64::try_from(completed).unwrap_or(0);
+            let reserved = job.price * u64::try_from(containers).unwrap_or(0);
+            let organization = &mut self.organizations[job.organization];
+            organization.credits.settle(reserved, job.charged);
+            organization.project(&job.project).credits.settle(reserved, job.charged);
+            organization.running -= 1;
         }
     }
 
@@ -189,8 +201,15 @@ impl World {
             container.runs.push((index, place));
             container.decision = None;
         }
-        self.credits.reserved += job.price * u64::try_from(job.courses.len()).unwrap_or(0);
-        self.running += 1;
+        let reserved = job.price * u64::try_from(job.courses.len()).unwrap_or(0);
+        let organization = &mut self.organizations[job.organization];
+        organization.credits.reserve(reserved);
+        organization.project(&job.project).credits.reserve(reserved);
+        organization.running += 1;
+        organization.jobs_made += 1;
+        if let Some(key) = self.keys.get_mut(job.caller) {
+            key.counts.jobs += 1;
+        }
         self.job_ids.insert(job.id.clone(), index);
         self.endings.extend(job.end_ms().map(|end_ms| Reverse((end_ms, index))));
         self.jobs.push(job);
@@ -198,17 +217,18 @@ impl World {
     }
 
     /// Makes a container of a project.
-    pub(super) fn create(&mut self, container: Container) -> usize {
+    pub(super) fn create(&mut self, organization: usize, container: Container) -> usize {
         let index = self.containers.len();
-        self.container_ids.insert(container.id.clone(), index);
-        self.projects.entry(Arc::clone(&container.project)).or_default().push(index);
+        let organization = &mut self.organizations[organization];
+        organization.container_ids.insert(container.id.clone(), index);
+        organization.project(&container.project).containers.push(index);
         self.containers.push(container);
         index
     }
 
     /// Lets a container be found by a second id.
-    pub(super) fn alias(&mut self, id: String, container: usize) {
-        self.container_ids.entry(id).or_insert(container);
+    pub(super) fn alias(&mut self, organization: usize, id: String, container: usize) {
+        self.organizations[organization].container_ids.entry(id).or_insert(container);
     }
 
     /// Lets a job end at `canceled_ms`.
@@ -221,16 +241,15 @@ impl World {
         self.job_ids.contains_key(id)
     }
 
-    pub(super) fn has_container(&self, id: &str) -> bool {
-        self.container_ids.contains_key(id)
+    /// A job of this organization.
+    pub(super) fn find_job(&self, organization: usize, id: &str) -> Option<usize> {
+        let is_own = |job: &usize| self.jobs.get(*job).is_some_and(|job| job.organization == organization);
+        self.job_ids.get(id).copied().filter(is_own)
     }
 
-    pub(super) fn find_job(&self, id: &str) -> Option<usize> {
-        self.job_ids.get(id).copied()
-    }
-
-    pub(super) fn find_container(&self, id: &str) -> Option<usize> {
-        self.container_ids.get(id).copied()
+    /// A container of this organization.
+    pub(super) fn find_container(&self, organization: usize, id: &str) -> Option<usize> {
+        self.organizations.get(organization)?.container_ids.get(id).copied()
     }
 
     /// Whether a container's newest run has not ended.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::ledger::{Ledger, LedgerError, Write};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, Metrics, TroubleLog};
 
 /// How often a stage looks although nobody rang, so that a lost wake-up costs no more than this.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -25,10 +26,14 @@ pub struct Desk {
     pub metrics: Metrics,
     /// Signs of life.
     pub health: Health,
+    /// One line per trouble, not per request.
+    pub troubles: TroubleLog,
     /// Takes nothing new once canceled.
     pub stopping: CancellationToken,
     /// Project id → alias, the only project labels in metrics.
     pub aliases: Arc<BTreeMap<String, String>>,
+    /// A hold stops reads too (a dead key): only probes ask the API.
+    pub reads_held: Arc<AtomicBool>,
 }
 
 impl Desk {
@@ -41,6 +46,11 @@ impl Desk {
             .stage_last_step_timestamp_seconds
             .with_label_values(&[stage])
             .set(now.as_millisecond() as f64 / 1_000.0);
+    }
+
+    /// What people call a project: its alias, else its id.
+    pub fn project_name<'a>(&'a self, project_id: &'a str) -> &'a str {
+        self.aliases.get(project_id).map_or(project_id, String::as_str)
     }
 
     /// The metric label of a project.

@@ -7,13 +7,11 @@ use serde_json::Value;
 use super::submit::Submit;
 use crate::job::ContainerReading;
 use crate::layers::Priority;
-use crate::ledger::Claimed;
+use crate::ledger::{Claimed, Started};
 
 /// Two look-ups that find nothing must be this far apart before that is believed.
 const APART: Duration = Duration::from_mins(10);
 
-/// POSTs after which an API that answers none of them with a 2xx is not asked for siblings again.
-const ASKED_FOR_SIBLINGS: i64 = 3;
 /// Stored instead of a container's end when it was not there to be read: nothing can be compared with it.
 pub(super) const NOT_SEEN: &str = "{}";
 
@@ -23,7 +21,7 @@ pub(super) enum Found {
     /// Our container, with an equal brief.
     Ours,
     /// The same, but it has siblings, which only a 2xx to the same POST names.
-    OursWithSiblings,
+    InPart,
     /// Our container id, with another brief.
     Other,
     /// Nothing, this once.
@@ -50,6 +48,11 @@ impl LookedUp {
     fn nothing(found: Found, detail: impl Into<String>, retry: Duration) -> Self {
         Self { found, containers: Vec::new(), format: None, detail: detail.into(), retry }
     }
+
+    /// What was found, to be followed. The API's job id is not known.
+    pub(super) fn started(self) -> Started {
+        Started { job_id: None, container_ids: self.containers, format: self.format }
+    }
 }
 
 /// Looks our container up. `may_repeat`: the POST may be repeated should this prove nothing.
@@ -57,7 +60,14 @@ pub(super) async fn look_up(stage: &Submit, job: &Claimed, may_repeat: bool) -> 
     let Some(id) = job.container.as_deref().or(job.alias.as_deref()) else {
         return without_id(job);
     };
-    let permit = stage.limits.acquire_read(Priority::Ended).await;
+    // An orderly stop looks up what it can, and waits for no permit.
+    let permit = tokio::select! {
+        biased;
+        permit = stage.limits.acquire_read(Priority::Ended) => permit,
+        () = stage.desk.stopping.cancelled() => {
+            return LookedUp::nothing(Found::Later, format!("container {id} was not read: it stops"), Duration::ZERO);
+        }
+    };
     let answer = stage.api.container(id).await;
     permit.answered();
     match answer {
@@ -85,20 +95,15 @@ fn without_id(job: &Claimed) -> LookedUp {
     LookedUp::nothing(found, "there is no id to look it up by", Duration::ZERO)
 }
 
-/// Our container is there. Only a 2xx names its siblings; `id` guards the repeat for ever. An API that has refused it
-/// time and again names them never, and what is known is followed.
+/// Our container is there. Only a 2xx names its siblings.
 fn ours(job: &Claimed, reading: ContainerReading, repeat_after: Duration) -> LookedUp {
-    let id = reading.id;
-    if job.variant_count > 1 && job.attempts < ASKED_FOR_SIBLINGS {
-        let detail = format!("container {id} is ours; asked again for its siblings");
-        return LookedUp::nothing(Found::OursWithSiblings, detail, repeat_after);
-    }
+    let in_part = job.variant_count > 1;
     LookedUp {
-        found: Found::Ours,
-        detail: format!("found our container {id}"),
-        containers: vec![id],
+        found: if in_part { Found::InPart } else { Found::Ours },
+        detail: format!("found our container {}", reading.id),
+        containers: vec![reading.id],
         format: reading.format,
-        retry: Duration::ZERO,
+        retry: if in_part { repeat_after } else { Duration::ZERO },
     }
 }
 
@@ -160,7 +165,7 @@ pub(super) fn end_has_changed(before: &str, reading: &ContainerReading) -> bool 
 }
 
 /// Whether the API's echo holds everything our brief says. It may hold more: defaults, nulls.
-fn same_brief(body: &str, echo: Option<&Value>) -> bool {
+pub fn same_brief(body: &str, echo: Option<&Value>) -> bool {
     let Ok(body) = serde_json::from_str::<Value>(body) else { return false };
     match (body.get("brief"), echo) {
         (Some(ours), Some(theirs)) => holds(theirs, ours),
@@ -239,15 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn siblings_are_asked_for_again_but_not_for_ever() {
-        let found = |variants, attempts| {
-            let job = claimed(Some("u"), variants, attempts, attempts > 1);
+    fn of_several_variants_a_look_up_knows_only_the_first() {
+        let found = |variants| {
+            let job = claimed(Some("u"), variants, 2, true);
             ours(&job, reading(ApiStatus::Completed, None), Duration::from_mins(1)).found
         };
-        assert_eq!(found(1, 1), Found::Ours);
-        assert_eq!(found(3, 1), Found::OursWithSiblings);
-        assert_eq!(found(3, 2), Found::OursWithSiblings);
-        assert_eq!(found(3, 3), Found::Ours);
+        assert_eq!((found(1), found(3)), (Found::Ours, Found::InPart));
     }
 
     #[test]

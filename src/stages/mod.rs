@@ -15,6 +15,7 @@
 
 mod back_off;
 mod desk;
+mod held;
 pub mod intake;
 mod look_up;
 mod organization;
@@ -25,5 +26,7 @@ pub mod submit;
 pub mod track;
 
 pub use desk::Desk;
+pub use held::say_held;
+pub use look_up::same_brief;
 pub use organization::{belongs, lift_account};
 pub use prices::Prices;

@@ -1,7 +1,7 @@
 //! A ledger belongs to one organization: what was bought under it is guarded by its keys and ids, which another one does
 //! not know.
 
-use super::Desk;
+use super::{Desk, say_held};
 use crate::ledger::{BindOrganization, Hold, HoldScope, LiftHold, SetHold};
 
 /// The hold's reason when the key belongs to another organization than the ledger.
@@ -32,17 +32,17 @@ async fn hold(desk: &Desk, bound: &str, organization: &str) {
         reason: OTHER_ORGANIZATION.to_owned(),
         detail: format!("the ledger belongs to organization {bound}, the API key to {organization}"),
         required: None,
+        available: None,
+        stops_reads: false,
         by_api: false,
         since_ms: desk.clock.now_ms(),
         probe_ms: None,
+        easing: false,
     };
-    tracing::error!(
-        reason = hold.reason,
-        detail = hold.detail,
-        "starts are held: use the key of that organization, or another ledger"
-    );
-    if let Err(error) = desk.ledger.write(SetHold(hold)).await {
-        tracing::error!(%error, "a hold could not be stored");
+    match desk.ledger.write(SetHold(hold.clone())).await {
+        Ok(true) => say_held(desk, &hold).await,
+        Ok(false) => {}
+        Err(error) => tracing::error!(%error, "a hold could not be stored"),
     }
 }
 

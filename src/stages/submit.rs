@@ -9,6 +9,11 @@
 
 mod attempt;
 mod holds;
+mod notes;
+#[cfg(test)]
+mod tests;
+mod trial;
+mod unknown;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +21,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::trial::Trial;
 use super::desk::LOOK_AGAIN;
 use super::regenerate::inspect;
 use super::{Desk, Prices};
 use crate::config;
-use crate::layers::{self, Class, Limits};
+use crate::layers::{self, Class, Limits, Permit};
 use crate::ledger::{Claim, Inspect, LedgerError};
 
 /// Containers read at once before a rerun, so that a large one never keeps other jobs from starting.
@@ -43,6 +49,8 @@ pub struct Submit {
     pub prices: Prices,
     /// Nothing is started before this is canceled.
     pub may_start: CancellationToken,
+    /// Whether look-ups by our own id are known to work.
+    pub trial: Trial,
 }
 
 /// What the stage has under way.
@@ -143,19 +151,19 @@ impl Submit {
             .unwrap_or(u32::MAX);
         let (claim, holds) = self.plan_claim(free).await?;
         let held = claim.limit == 0;
-        let permitted = self.limits.available(Class::Start).min(claim.limit);
+        let mut permits = self.permits(claim.limit);
+        let permitted = u32::try_from(permits.len()).unwrap_or(u32::MAX);
         // Also when nothing may start: what has expired ends now, not when a hold is lifted.
-        let work = self.desk.ledger.write(Claim { limit: permitted, ..claim }).await?;
+        let claim = Claim { limit: permitted, now_ms: self.desk.clock.now_ms(), ..claim };
+        let work = self.desk.ledger.write(claim).await;
+        let jobs = work.as_ref().map_or(0, |work| work.claimed.len());
+        permits.drain(jobs.min(permits.len())..).for_each(Permit::unused);
+        let work = work?;
         if work.expired > 0 {
             self.desk.ledger.wake().publish().notify_one();
         }
         let claimed = work.claimed.len();
-        for job in work.claimed {
-            // Only this stage draws starts, so a permit that was counted above is there.
-            let permit = match self.limits.try_acquire(Class::Start) {
-                Some(permit) => permit,
-                None => self.limits.acquire(Class::Start).await,
-            };
+        for (job, permit) in work.claimed.into_iter().zip(permits) {
             let (stage, holds) = (self.clone(), Arc::clone(&holds));
             under_way.posts.spawn(async move { stage.attempt(job, permit, &holds).await });
         }
@@ -169,6 +177,12 @@ impl Submit {
         } else {
             Round::Idle
         })
+    }
+
+    /// Permits for so many starts, as far as there are any now. They are in hand before a job is claimed: what is stored
+    /// about it as spent is about to leave.
+    fn permits(&self, most: u32) -> Vec<Permit> {
+        (0..most).map_while(|_| self.limits.try_acquire(Class::Start)).collect()
     }
 
     async fn start_inspections(&self, under_way: &mut JoinSet<()>) -> Result<(), LedgerError> {

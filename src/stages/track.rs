@@ -230,6 +230,9 @@ impl Track {
         let now_ms = self.desk.clock.now_ms();
         let settle = Arc::new(Settle { job: job.job, ends, close, now_ms });
         let settled = self.desk.write_until_done("track", Arc::clone(&settle)).await?;
+        if settled.over {
+            self.limits.job_ended();
+        }
         let wake = self.desk.ledger.wake();
         wake.publish().notify_one();
         wake.intake().notify_one();

@@ -282,3 +282,19 @@ impl Metrics {
         KNOWN_CODES.into_iter().find(|known| *known == code).unwrap_or("other")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_of_holds_fold_into_the_closed_set() {
+        for known in HOLD_REASONS {
+            assert_eq!(Metrics::hold_label(known), known);
+        }
+        // The code of a batch that was refused in a row is the API's, and may be a new one.
+        for other in ["CONFLICT", "VALIDATION_FAILED", "SOMETHING_NEW", "", "unauthenticated"] {
+            assert_eq!(Metrics::hold_label(other), "OTHER");
+        }
+    }
+}

@@ -19,5 +19,6 @@ mod holds;
 mod intake_table;
 mod layering;
 mod patience;
+mod rate_limits;
 mod start_errors;
 mod support;

@@ -356,7 +356,7 @@ async fn a_revoked_key_holds_everything_and_fails_nothing_until_it_is_good_again
     for brief in &briefs {
         broker.publish(brief).await;
     }
-    let held = "starts are held; nothing fails, and it goes on by itself once this is mended";
+    let held = "starts are held: account: UNAUTHENTICATED since ";
     worker.wait_said(held).await;
     worker.wait_series("briefd_holds{reason=\"UNAUTHENTICATED\",scope=\"account\"}", 1.0).await;
     let listed = eventually(PROMPTLY, async || {

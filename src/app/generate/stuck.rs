@@ -78,9 +78,12 @@ mod tests {
             reason: reason.to_owned(),
             detail: String::new(),
             required: None,
+            available: None,
+            stops_reads: false,
             by_api: true,
             since_ms,
             probe_ms,
+            easing: false,
         }
     }
 

@@ -141,6 +141,7 @@ impl ByHand {
             running_max: 0,
             probe_project: None,
             probing: false,
+            forget_starts_ms: None,
             repeat_after_ms: 0,
         };
         let job = self.ledger.write(claim).await.unwrap().claimed[0].id;

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use serde::Deserialize;
 
 use super::super::progress::{Screen, columns};
-use super::super::table::{WIDTH, cut};
+use super::super::table::{WIDTH, cut, wrap_to};
 use crate::app::survey::Survey;
 use crate::config::Settings;
 use crate::files::RecordWriter;
@@ -18,8 +18,12 @@ const NAME_WIDTH: usize = 36;
 const PROJECT_CHARS: usize = 8;
 /// Columns of a line beside the name and what is behind it.
 const BESIDE_NAME: usize = 33;
-/// At least so much is shown of an address, or of what went wrong.
+/// At least so much is shown of an address.
 const ROOM_MIN: usize = 16;
+/// Longest reason that is shown; what is cut off here was never meant for people.
+const REASON_CHARS: usize = 1_000;
+/// Before the lines of a reason: under the format.
+const REASON_INDENT: &str = "           ";
 
 /// Shows records on standard output.
 pub(super) struct Lines {
@@ -99,12 +103,24 @@ impl Lines {
         let url =
             told.container.and_then(|container| container.assets.into_iter().find_map(|asset| asset.url));
         let rest = match (told.error, url) {
-            // What went wrong is worth a second row.
-            (Some(error), _) => cut(&plain(&format!("{}: {}", error.code, error.message)), room + self.width),
+            (Some(error), _) => {
+                let why = plain(&format!("{}: {}", error.code, error.message));
+                return Ok(self.with_reason(&start, &cut(&why, REASON_CHARS), room));
+            }
             (None, Some(url)) => link(&plain(&url), room),
             (None, None) => String::new(),
         };
         Ok(format!("{start}{rest}").trim_end().to_owned())
+    }
+
+    /// What went wrong, behind the name if there is room, else in lines of its own: all of it matters.
+    fn with_reason(&self, start: &str, why: &str, room: usize) -> String {
+        if why.chars().count() <= room {
+            return format!("{start}{why}").trim_end().to_owned();
+        }
+        let mut lines = vec![start.trim_end().to_owned()];
+        lines.extend(wrap_to(self.width, REASON_INDENT, why));
+        lines.join("\n")
     }
 
     fn name(&self, told: &Told) -> String {
@@ -155,6 +171,24 @@ mod tests {
             lines(true).line(failed).unwrap(),
             "failed     -                7d0f7a52/spring/run-002      MODERATION_BLOCKED: no"
         );
+    }
+
+    #[test]
+    fn a_long_reason_is_wrapped_and_told_to_its_end() {
+        let message =
+            "the reference https://cdn.example/".to_owned() + &"a".repeat(90) + " is not a video of ours";
+        let failed = serde_json::json!({
+            "type": "brief.failed", "projectId": "254a4ce1-f4ca", "batchId": null, "briefId": "run-003",
+            "error": { "code": "VALIDATION_FAILED", "message": message },
+        });
+        let text = lines(false).line(failed.to_string().as_bytes()).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        insta::assert_snapshot!(text, @r"
+        failed     -                acme-fit/run-003
+                   VALIDATION_FAILED: the reference
+                   https://cdn.example/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+                   aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa is not a video of ours
+        ");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use super::UsageError;
 use crate::app::survey::Survey;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::layers::Client;
+use crate::layers::limits::numbers;
+use crate::layers::{Client, Limits, Numbers, Priority};
 use crate::ledger::{Input, LedgerError, Reader};
 use crate::telemetry::Metrics;
 
@@ -63,10 +64,20 @@ async fn is_known(settings: &Settings, name: &str) -> Result<bool, LedgerError> 
 /// Credits by format: what the API tells goes before the settings.
 async fn prices(settings: &Settings) -> std::collections::BTreeMap<String, u64> {
     let mut prices = settings.layers.prices.clone();
-    let Ok(client) = Client::new(&settings.layers, Clock::system(), Metrics::new(std::iter::empty())) else {
+    let (clock, metrics) = (Clock::system(), Metrics::new(std::iter::empty()));
+    let Ok(client) = Client::new(&settings.layers, clock.clone(), metrics.clone()) else {
         return prices;
     };
-    if let Ok(Ok(credits)) = tokio::time::timeout(PRICES_LIMIT, client.credits()).await {
+    // A worker with this key may be asking as well.
+    let numbers = numbers(settings.layers.tier, settings.layers.limits).map(Numbers::of_commands);
+    let limits = Limits::new(numbers, clock, metrics);
+    let asked = async {
+        let permit = limits.acquire_read(Priority::Poll).await;
+        let answer = client.credits().await;
+        permit.answered();
+        answer
+    };
+    if let Ok(Ok(credits)) = tokio::time::timeout(PRICES_LIMIT, asked).await {
         prices.extend(credits.per_format);
     }
     prices

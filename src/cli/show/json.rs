@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::names::Projects;
 use super::super::times::iso;
-use super::timeline::events;
+use super::timeline::{became_known, events};
 use crate::job::BriefState;
 use crate::ledger::Story;
 
@@ -71,6 +71,7 @@ fn jobs(story: &Story) -> Vec<Value> {
             "attempts": job.attempts,
             "dueAt": iso(job.due_at),
             "unknownSince": job.unknown_first_at.map(iso),
+            "knownAt": became_known(story, job).map(|(at, _)| iso(at)),
             "acceptedAt": job.accepted_at.map(iso),
             "finishedAt": job.finished_at.map(iso),
             "error": error.and_then(|text| serde_json::from_str::<Value>(text).ok()),

@@ -3,7 +3,7 @@
 use super::super::names::{Projects, batch_name};
 use super::super::table::{counted, wrap, wrap_facts};
 use super::super::times::stamp;
-use super::timeline::events;
+use super::timeline::{became_known, events};
 use crate::job::BriefState;
 use crate::ledger::{JobStory, RecordStory, RunStory, Story};
 
@@ -11,7 +11,7 @@ use crate::ledger::{JobStory, RecordStory, RunStory, Story};
 pub(super) fn page(story: &Story, state: Option<BriefState>, projects: Projects<'_>) -> String {
     let mut lines = head(story, state, projects);
     section(&mut lines, "RUNS", story.runs.iter().flat_map(run));
-    section(&mut lines, "JOBS", story.jobs.iter().flat_map(job));
+    section(&mut lines, "JOBS", story.jobs.iter().flat_map(|one| job(story, one)));
     let containers = story.containers.iter().flat_map(|container| {
         let id = if container.id.is_empty() { "never named by the API" } else { &container.id };
         let facts = [id.to_owned(), container.status.clone(), format!("run {}", container.run)];
@@ -80,7 +80,7 @@ fn run(run: &RunStory) -> Vec<String> {
     wrap_facts(&format!("  run {}  ", run.run), &facts)
 }
 
-fn job(job: &JobStory) -> Vec<String> {
+fn job(story: &Story, job: &JobStory) -> Vec<String> {
     let mut facts = vec![
         format!("run {}", job.run),
         job.kind.clone(),
@@ -90,7 +90,15 @@ fn job(job: &JobStory) -> Vec<String> {
     ];
     facts.extend(job.alias.as_ref().map(|id| format!("id {id}")));
     facts.extend(job.api_job_id.as_ref().map(|id| format!("at the API {id}")));
-    facts.extend(job.unknown_first_at.map(|at| format!("outcome unknown since {}", stamp(at))));
+    if let Some(at) = job.unknown_first_at {
+        match became_known(story, job) {
+            Some((known_at, by)) => {
+                facts.push(format!("outcome unknown from {}", stamp(at)));
+                facts.push(format!("known since {}: {by}", stamp(known_at)));
+            }
+            None => facts.push(format!("outcome unknown since {}", stamp(at))),
+        }
+    }
     facts.extend(job.error.as_deref().map(error));
     wrap_facts(&format!("  job {}  ", job.id), &facts)
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::ledger::{HistoryLine, Story};
+use crate::job::{self, JobState};
+use crate::ledger::{HistoryLine, JobStory, Story};
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +59,33 @@ fn told(line: &HistoryLine) -> Event {
     Event { at: line.at, run: line.run, what: line.what.clone(), detail }
 }
 
+/// When it became known what became of a job whose outcome was unknown, and by what. `None`: it was never unknown, or
+/// still is.
+pub(super) fn became_known(story: &Story, job: &JobStory) -> Option<(i64, String)> {
+    let since_ms = job.unknown_first_at?;
+    let known = |line: &&HistoryLine| {
+        let detail: Value = serde_json::from_str(&line.detail).unwrap_or_default();
+        let state = detail.get("state").and_then(Value::as_str).and_then(JobState::from_word);
+        let open = matches!(state, None | Some(JobState::Ready | JobState::Submitting | JobState::Parked));
+        let decisive = match line.what.as_str() {
+            "attempt" => !open,
+            // A person asks for a repeat: still unknown.
+            "resolved" => !matches!(state, Some(JobState::Submitting)),
+            _ => false,
+        };
+        line.at >= since_ms && detail.get("job").and_then(Value::as_i64) == Some(job.id) && decisive
+    };
+    let line = story.history.iter().find(known)?;
+    let detail: Value = serde_json::from_str(&line.detail).unwrap_or_default();
+    let outcome = detail.get("outcome").and_then(Value::as_str).and_then(job::Event::from_name);
+    let by = match (line.what.as_str(), outcome) {
+        ("resolved", _) => "a person decided",
+        (_, Some(outcome)) => outcome.words(),
+        (_, None) => "by an attempt",
+    };
+    Some((line.at, by.to_owned()))
+}
+
 impl Event {
     /// What happened, part by part: what is there, without names where the value speaks for itself.
     pub(super) fn facts(&self) -> Vec<String> {
@@ -68,10 +96,20 @@ impl Event {
         let told = fields.iter().filter(|(_, value)| !is_empty(value)).filter_map(|(name, value)| {
             let value = plain(value);
             match name.as_str() {
-                "outcome" | "detail" | "message" | "code" | "type" | "result" => Some(value),
-                "state" => Some(format!("→ {value}")),
                 // Told where the records are listed.
                 "messageId" | "times" if of_record => None,
+                // Stored by the name it has in the program.
+                "outcome" => {
+                    Some(job::Event::from_name(&value).map_or(value, |event| event.words().to_owned()))
+                }
+                "who" => Some(format!("by {value}")),
+                "reason" => Some(format!("because: {value}")),
+                "requestId" => Some(format!("request {value}")),
+                "apiJobId" | "jobId" => Some(format!("at the API {value}")),
+                "messageId" => Some(format!("message {value}")),
+                "status" => Some(format!("HTTP {value}")),
+                "detail" | "message" | "code" | "type" | "result" => Some(value),
+                "state" => Some(format!("→ {value}")),
                 name => Some(format!("{name} {value}")),
             }
         });

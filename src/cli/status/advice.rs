@@ -1,14 +1,12 @@
 //! Trouble in sentences that say what to do.
 
 use super::super::names::{Projects, batch_name, quoted};
-use super::super::table::{counted, cut, thousands, wrap};
+use super::super::table::{counted, thousands, wrap};
 use super::super::times::since_when;
 use super::facts::Facts;
 use crate::config::Settings;
-use crate::ledger::{Hold, HoldScope};
+use crate::ledger::Hold;
 
-/// Longest detail that is shown of a hold.
-const DETAIL_CHARS: usize = 200;
 /// Reasons of late rows that are shown.
 const LATE_SHOWN: usize = 5;
 /// Under the labels.
@@ -20,6 +18,7 @@ pub(super) fn trouble(facts: &Facts, settings: &Settings) -> Vec<String> {
     for (hold, waiting) in &facts.holds {
         lines.extend(held(hold, *waiting, facts.now_ms, Projects(&settings.projects)));
     }
+    lines.extend(no_answer(facts));
     lines.extend(parked(facts, Projects(&settings.projects)));
     for late in LateGroup::of(facts).iter().take(LATE_SHOWN) {
         lines.extend(wrap("! UNSENT  ", &late.sentence(facts, settings)));
@@ -46,59 +45,46 @@ pub(super) fn trouble(facts: &Facts, settings: &Settings) -> Vec<String> {
 }
 
 fn held(hold: &Hold, waiting: i64, now_ms: i64, projects: Projects<'_>) -> Vec<String> {
-    let what = match &hold.scope {
-        HoldScope::Account => "everything".to_owned(),
-        HoldScope::Project(id) => projects.name(id).to_owned(),
-        HoldScope::Batch(id) => format!("batch {}", batch_name(id)),
-    };
-    let needs = hold.required.map_or_else(String::new, |credits| format!(" (needs {})", thousands(credits)));
-    let head = format!("{what}: {} since {}{needs}", hold.reason, since_when(hold.since_ms, now_ms));
-    let mut lines = wrap("! HELD    ", &head);
-    if !hold.detail.is_empty() {
-        lines.extend(wrap(INDENT, &cut(&hold.detail, DETAIL_CHARS)));
+    let sentence = hold.sentence(projects.name(hold.scope.project()), Some(waiting), now_ms);
+    let mut lines = wrap("! HELD    ", &sentence.head);
+    if let Some(said) = &sentence.said {
+        lines.extend(wrap(INDENT, said));
     }
-    let who = match waiting {
-        0 => "Nothing waits for it.".to_owned(),
-        1 => "1 brief waits, it has not failed.".to_owned(),
-        n => format!("{} briefs wait, none failed.", thousands(n)),
-    };
-    lines.extend(wrap(INDENT, &format!("{who} {}", what_lifts(hold, now_ms, projects))));
+    lines.extend(wrap(INDENT, &sentence.next));
     lines
 }
 
-fn what_lifts(hold: &Hold, now_ms: i64, projects: Projects<'_>) -> String {
-    let scope = match &hold.scope {
-        HoldScope::Account => String::new(),
-        HoldScope::Project(id) => format!(" --project {}", quoted(projects.name(id))),
-        HoldScope::Batch(id) => format!(" --batch {}", quoted(id)),
-    };
-    if !hold.by_api {
-        return format!("Go on: briefd release{scope}");
+/// The API is silent, for some or for all.
+fn no_answer(facts: &Facts) -> Vec<String> {
+    let silence = &facts.silence;
+    let mut lines = Vec::new();
+    if let (1.., Some(since_ms)) = (silence.unknown, silence.unknown_since) {
+        let text = format!(
+            "{}: the API has not answered since {}. Whether it took {} is not known: {} asked again under the same \
+             key, and nothing is bought twice.",
+            counted(silence.unknown, "brief"),
+            since_when(since_ms, facts.now_ms),
+            if silence.unknown == 1 { "it" } else { "them" },
+            if silence.unknown == 1 { "it is" } else { "each is" },
+        );
+        lines.extend(wrap("! NO ANSWER  ", &text));
     }
-    match (hold.reason.as_str(), hold.probe_ms) {
-        ("BILLING_EXHAUSTED", _) => "Add credits: it goes on by itself.".to_owned(),
-        ("UNAUTHENTICATED", _) => {
-            "The API key is refused: renew it in the key file, or set LAYERS_API_KEY and restart.".to_owned()
-        }
-        ("FORBIDDEN_SCOPE", _) => {
-            "The API key lacks a scope (content:read, content:write, jobs:read): add it, it goes on by itself."
-                .to_owned()
-        }
-        ("KILL_SWITCH", _) => {
-            "Layers has switched the key or the organization off: ask them; it goes on by itself.".to_owned()
-        }
-        ("API_DOWN", _) => "The API does not answer: it goes on by itself with the first answer.".to_owned(),
-        ("OTHER_ORGANIZATION", _) => {
-            "Use the key of that organization, or another ledger for this one.".to_owned()
-        }
-        (code, None) => format!(
-            "See which: briefd list{scope} --code {}. When mended: briefd release{scope}",
-            quoted(code)
-        ),
-        (_, Some(probe_ms)) => {
-            format!("It is tested again at {}, and goes on by itself.", since_when(probe_ms, now_ms))
-        }
+    if let (1.., Some(since_ms)) = (silence.unsent, silence.unsent_since) {
+        let text = format!(
+            "{}: no connection to the API since {}. Nothing was sent; {} tried again by itself.",
+            counted(silence.unsent, "brief"),
+            since_when(since_ms, facts.now_ms),
+            if silence.unsent == 1 { "it is" } else { "each is" },
+        );
+        lines.extend(wrap("! NO ANSWER  ", &text));
     }
+    // A hold of the account says it already.
+    let down = facts.holds.iter().any(|(hold, _)| hold.reason == "API_DOWN");
+    if !lines.is_empty() && !down {
+        let text = "If it stays so: is layers.base_url right and within reach, is Layers up? Of one brief: briefd show ID";
+        lines.extend(wrap("             ", text));
+    }
+    lines
 }
 
 fn parked(facts: &Facts, projects: Projects<'_>) -> Vec<String> {
@@ -123,7 +109,9 @@ fn parked(facts: &Facts, projects: Projects<'_>) -> Vec<String> {
     }
     if let Some(first) = named.first() {
         let id = quoted(&first.brief_id);
-        lines.extend(wrap(INDENT, &format!("Look at what is known: briefd show {id}")));
+        lines.extend(wrap(INDENT, &format!("What is known of it: briefd show {id}. Then decide:")));
+        let decide = format!("briefd resolve {id} --accepted JOB_ID | --repeat | --never-accepted");
+        lines.extend(wrap(INDENT, &decide));
     }
     lines
 }

@@ -2,7 +2,8 @@
 
 use crate::job::BriefState;
 use crate::ledger::{
-    CodeCount, Hold, HoldScope, LateRows, LedgerError, ParkedBrief, Reader, StateCounts, Tally, Waiting,
+    CodeCount, Hold, HoldScope, LateRows, LedgerError, ParkedBrief, Reader, Silence, StateCounts, Tally,
+    Waiting,
 };
 
 /// Batches that the overview lists.
@@ -20,6 +21,8 @@ pub(super) struct Facts {
     pub worker: bool,
     /// Holds in force (on anything of the batch), and how many briefs wait behind each.
     pub holds: Vec<(Hold, i64)>,
+    /// Briefs that the API has left without an answer.
+    pub silence: Silence,
     /// Briefs that a person must decide about, and the first few of them.
     pub parked: (i64, Vec<ParkedBrief>),
     pub outbox_pending: i64,
@@ -68,6 +71,7 @@ impl Facts {
             now_ms,
             worker: reader.has_worker(),
             holds: Vec::new(),
+            silence: reader.silence(batch).await?,
             parked: (0, Vec::new()),
             outbox_pending: tallied(&tally, "outbox", "pending"),
             outbox_parked: tallied(&tally, "outbox", "parked"),
@@ -80,7 +84,7 @@ impl Facts {
         facts.add_batches(reader, batch, &waiting).await?;
         for hold in holds {
             if facts.concerns(&hold, batch) {
-                let n = behind(reader, &hold, &tally).await?;
+                let n = reader.waiting_behind(&hold).await?;
                 facts.holds.push((hold, n));
             }
         }
@@ -124,7 +128,7 @@ impl Facts {
     fn concerns(&self, hold: &Hold, batch: Option<&str>) -> bool {
         match (&hold.scope, batch) {
             (_, None) | (HoldScope::Account, Some(_)) => true,
-            (HoldScope::Batch(held), Some(batch)) => held == batch,
+            (HoldScope::Batch { batch: held, .. }, Some(batch)) => held == batch,
             (HoldScope::Project(held), Some(_)) => {
                 self.detail.as_ref().is_some_and(|detail| detail.projects.iter().any(|(id, _)| id == held))
             }
@@ -139,20 +143,6 @@ impl Detail {
             (std::cmp::Reverse((counts.not_completed(), counts.total())), id.clone())
         });
         Ok(Self { codes: reader.batch_codes(batch).await?, projects })
-    }
-}
-
-/// How many briefs wait behind a hold.
-async fn behind(reader: &Reader, hold: &Hold, tally: &[Tally]) -> Result<i64, LedgerError> {
-    let waiting = |project: Option<&str>| {
-        let of_project = |row: &&Tally| project.is_none_or(|project| row.label == project);
-        let rows = tally.iter().filter(|row| row.what == "brief" && row.state == "waiting");
-        rows.filter(of_project).map(|row| row.n).sum()
-    };
-    match &hold.scope {
-        HoldScope::Account => Ok(waiting(None)),
-        HoldScope::Project(id) => Ok(waiting(Some(id))),
-        HoldScope::Batch(batch) => reader.batch_waiting(batch).await,
     }
 }
 

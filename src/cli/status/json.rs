@@ -38,6 +38,12 @@ pub(super) fn document(facts: &Facts, settings: &Settings) -> Value {
         "at": iso(facts.now_ms),
         "worker": facts.worker,
         "holds": holds.collect::<Vec<_>>(),
+        "noAnswer": {
+            "unknown": facts.silence.unknown,
+            "unknownSince": facts.silence.unknown_since.map(iso),
+            "unsent": facts.silence.unsent,
+            "unsentSince": facts.silence.unsent_since.map(iso),
+        },
         "parked": { "count": facts.parked.0, "first": parked.collect::<Vec<_>>() },
         "outbox": {
             "pending": facts.outbox_pending,
@@ -66,10 +72,15 @@ pub(super) fn document(facts: &Facts, settings: &Settings) -> Value {
 }
 
 fn held(hold: &Hold, waiting: i64, projects: Projects<'_>) -> Value {
-    let target = hold.scope.target();
+    let target = match &hold.scope {
+        HoldScope::Account => "",
+        HoldScope::Project(id) => id,
+        HoldScope::Batch { batch, .. } => batch,
+    };
     let project = match &hold.scope {
         HoldScope::Project(id) => projects.alias(id),
-        HoldScope::Account | HoldScope::Batch(_) => None,
+        HoldScope::Batch { project, .. } => project.as_deref().map(|id| projects.name(id)),
+        HoldScope::Account => None,
     };
     json!({
         "scope": hold.scope.word(),
@@ -78,8 +89,10 @@ fn held(hold: &Hold, waiting: i64, projects: Projects<'_>) -> Value {
         "reason": hold.reason,
         "detail": hold.detail,
         "required": hold.required,
+        "available": hold.available,
         "setBy": if hold.by_api { "api" } else { "operator" },
         "since": iso(hold.since_ms),
+        "easing": hold.easing,
         "probeAt": hold.probe_ms.map(iso),
         "waiting": waiting,
     })

@@ -8,22 +8,31 @@
 //! - Out plus cooling permits of a class never exceed its number, preloaded ones aside.
 //! - Within a class and priority, who came first is served first; a waiter that gives up costs nothing.
 //! - A permit that is dropped counts like one whose request was answered then: perhaps it had left.
+//! - The limits of a worker hold across a restart: a read or short write leaves only on a stored permit (`slices`), and
+//!   whoever takes starts stores them with what is started.
 //!
-//! Not here: which request is worth a permit, how long a 429 asks to wait, and what a restart remembers.
+//! The cap on running jobs is another bound of starts (`cap`). Not here: which request is worth a permit, how long a 429
+//! asks to wait, and where permits are stored.
 
 mod bucket;
+mod cap;
 mod numbers;
+mod permit;
+mod slices;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use self::bucket::{Bucket, Turn};
+use self::bucket::{Bucket, Turn, after};
 pub use self::numbers::{Numbers, numbers};
+use self::permit::Place;
+pub use self::permit::{Bound, Permit, StartAnswer};
+pub use self::slices::Slice;
+use self::slices::Stock;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 
@@ -49,6 +58,11 @@ impl Class {
             Self::Write => "write",
             Self::Start => "start",
         }
+    }
+
+    /// The class of this label value.
+    pub fn with_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.word() == word)
     }
 }
 
@@ -76,7 +90,17 @@ pub struct Limits(Arc<Inner>);
 struct Inner {
     clock: Clock,
     metrics: Metrics,
+    /// What the limits of a worker have besides; `None`: nothing outlives this process, and nobody else has a share.
+    memory: Option<Memory>,
     state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    /// How long a request may take.
+    timeout_ms: i64,
+    /// Rings for whoever stores slices.
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -92,13 +116,27 @@ impl State {
 }
 
 impl Limits {
-    /// Buckets with every permit in place. `None`: no limit.
+    /// Buckets with every permit in place, of which nothing outlives this process. `None`: no limit.
     pub fn new(numbers: Option<Numbers>, clock: Clock, metrics: Metrics) -> Self {
+        Self::build(numbers, None, clock, metrics)
+    }
+
+    /// The limits of a worker, whose requests may take as long as `timeout`: reads and short writes wait for
+    /// [`Limits::slice_wanted`], and some reads are left to commands beside it.
+    pub fn of_worker(numbers: Option<Numbers>, timeout: Duration, clock: Clock, metrics: Metrics) -> Self {
+        let memory = Memory { timeout_ms: after(0, timeout), changed: Notify::new() };
+        Self::build(numbers, Some(memory), clock, metrics)
+    }
+
+    fn build(numbers: Option<Numbers>, memory: Option<Memory>, clock: Clock, metrics: Metrics) -> Self {
         let numbers = numbers.unwrap_or(Numbers::UNLIMITED);
-        let buckets = Class::ALL.map(|class| Bucket::new(numbers.of(class), numbers.window));
-        let limits =
-            Self(Arc::new(Inner { clock, metrics, state: Mutex::new(State { buckets, next_ticket: 0 }) }));
-        limits.show_limits();
+        let buckets = Class::ALL.map(|class| {
+            let stored = memory.is_some() && class != Class::Start;
+            Bucket::new(numbers.of(class), numbers.window, stored.then(Stock::default))
+        });
+        let state = Mutex::new(State { buckets, next_ticket: 0 });
+        let limits = Self(Arc::new(Inner { clock, metrics, memory, state }));
+        limits.set_numbers(Some(numbers));
         limits
     }
 
@@ -106,14 +144,12 @@ impl Limits {
     /// bucket without a limit has counted nothing.
     pub fn set_numbers(&self, numbers: Option<Numbers>) {
         let numbers = numbers.unwrap_or(Numbers::UNLIMITED);
-        let mut state = self.lock();
+        let ours = if self.0.memory.is_some() { numbers.of_worker() } else { numbers };
         for class in Class::ALL {
-            let bucket = state.bucket(class);
-            bucket.set_limit(numbers.of(class), numbers.window);
-            bucket.wake_first();
+            self.with(class, |bucket| bucket.set_limit(ours.of(class), ours.window));
+            let allowed = i64::from(numbers.of(class));
+            self.0.metrics.api_limit.with_label_values(&[class.word()]).set(allowed);
         }
-        drop(state);
-        self.show_limits();
     }
 
     /// A permit for one request, as soon as there is one; reads are served like [`Priority::Poll`]. Cancel-safe: a
@@ -130,8 +166,8 @@ impl Limits {
     /// A permit, if there is one now that nobody waits for.
     pub fn try_acquire(&self, class: Class) -> Option<Permit> {
         let now_ms = self.0.clock.now_ms();
-        let granted = self.with(class, |bucket| bucket.take(now_ms));
-        granted.then(|| Permit { limits: self.clone(), class, settled: false })
+        let grant = self.with(class, |bucket| bucket.take(now_ms))?;
+        Some(Permit::new(self, class, grant))
     }
 
     /// Permits that could be had now; [`u32::MAX`] without a limit. Also brings the metric up to date.
@@ -142,25 +178,13 @@ impl Limits {
 
     /// A 429 came: nothing of `class` is granted before `wait` has passed, with or without a limit.
     pub fn slow(&self, class: Class, wait: Duration) {
-        let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        let until_ms = self.0.clock.now_ms().saturating_add(wait_ms);
+        let until_ms = after(self.0.clock.now_ms(), wait);
         self.with(class, |bucket| bucket.slow_until(until_ms));
     }
 
-    /// Counts starts of a process before this one, by when they were answered. Those that are long over cost nothing.
-    pub fn preload_starts(&self, answered: impl IntoIterator<Item = Timestamp>) {
-        self.preload(Class::Start, answered);
-    }
-
-    /// Counts requests of a process before this one, by when they were answered.
-    pub fn preload(&self, class: Class, answered: impl IntoIterator<Item = Timestamp>) {
-        let now_ms = self.0.clock.now_ms();
-        self.with(class, |bucket| {
-            for time in answered {
-                // A time to come is a clock's mistake, and must not take a permit away for longer than a window.
-                bucket.count(time.as_millisecond().min(now_ms));
-            }
-        });
+    /// A job ended at the API. Where the cap on running jobs was reached, one more may start.
+    pub fn job_ended(&self) {
+        self.with(Class::Start, Bucket::job_ended);
     }
 
     async fn wait(&self, class: Class, priority: Priority) -> Permit {
@@ -168,14 +192,14 @@ impl Limits {
         loop {
             // Reading the clock under the lock would be no more exact: time passes anyway.
             let now_ms = self.0.clock.now_ms();
-            match self.with(class, |bucket| bucket.turn(place.ticket, now_ms)) {
-                Turn::Granted => return Permit { limits: self.clone(), class, settled: false },
-                Turn::NotYet => place.wake.notified().await,
+            match self.with(class, |bucket| bucket.turn(place.ticket(), now_ms)) {
+                Turn::Granted(grant) => return Permit::new(self, class, grant),
+                Turn::NotYet => place.woken().await,
                 Turn::After(wait_ms) => {
                     let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(1));
                     tokio::select! {
                         () = self.0.clock.sleep(wait) => {}
-                        () = place.wake.notified() => {}
+                        () = place.woken() => {}
                     }
                 }
             }
@@ -189,75 +213,14 @@ impl Limits {
         let left = bucket.available(self.0.clock.now_ms());
         drop(state);
         self.0.metrics.api_budget_remaining.with_label_values(&[class.word()]).set(i64::from(left));
-        result
-    }
-
-    fn show_limits(&self) {
-        for class in Class::ALL {
-            let limit = self.with(class, |bucket| bucket.limit());
-            self.0.metrics.api_limit.with_label_values(&[class.word()]).set(i64::from(limit));
+        if let Some(memory) = &self.0.memory {
+            memory.changed.notify_one();
         }
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in there is left half-done by a panic.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A place in a queue; left when dropped, with or without a grant.
-struct Place<'a> {
-    limits: &'a Limits,
-    class: Class,
-    ticket: u64,
-    wake: Arc<Notify>,
-}
-
-impl<'a> Place<'a> {
-    fn take(limits: &'a Limits, class: Class, priority: Priority) -> Self {
-        let wake = Arc::new(Notify::new());
-        let mut state = limits.lock();
-        let ticket = state.next_ticket;
-        state.next_ticket = ticket.wrapping_add(1);
-        state.bucket(class).enqueue(ticket, priority, Arc::clone(&wake));
-        drop(state);
-        Self { limits, class, ticket, wake }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.limits.with(self.class, |bucket| bucket.leave(self.ticket));
-    }
-}
-
-/// The right to send one request. Counts until 61/60 of the window after [`Permit::answered`], or after its drop.
-#[derive(Debug)]
-#[must_use = "dropping a permit uses it up"]
-pub struct Permit {
-    limits: Limits,
-    class: Class,
-    settled: bool,
-}
-
-impl Permit {
-    /// The answer is there, or the request has failed or timed out.
-    pub fn answered(self) {
-        drop(self);
-    }
-
-    /// No request was sent, and none will be: the permit is free again at once.
-    pub fn unused(mut self) {
-        self.settled = true;
-        self.limits.with(self.class, Bucket::unused);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if !self.settled {
-            let now_ms = self.limits.0.clock.now_ms();
-            self.limits.with(self.class, |bucket| bucket.answered(now_ms));
-        }
     }
 }

@@ -8,6 +8,12 @@ use crate::config::layers::{LimitOverrides, Tier};
 /// The API's documented window.
 const WINDOW: Duration = Duration::from_mins(1);
 
+/// Reads a window that are left to commands,
+const COMMANDS_READS: u32 = 6;
+/// where there are at least as many as this; else this part of them.
+const MANY_READS: u32 = 60;
+const COMMANDS_PART: u32 = 20;
+
 /// Requests a window, by class. [`u32::MAX`] means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
@@ -49,6 +55,30 @@ impl Numbers {
             writes: overrides.writes.unwrap_or(self.writes),
             starts: overrides.starts.unwrap_or(self.starts),
             window: overrides.window.unwrap_or(self.window),
+        }
+    }
+
+    /// What a worker may use of these: a few reads are left to the commands beside it.
+    #[must_use]
+    pub fn of_worker(self) -> Self {
+        Self { reads: self.reads.saturating_sub(self.left_to_commands()), ..self }
+    }
+
+    /// What a command may use of these, so that it and a worker together stay within them.
+    #[must_use]
+    pub fn of_commands(self) -> Self {
+        match self.left_to_commands() {
+            0 => self,
+            reads => Self { reads, ..self },
+        }
+    }
+
+    /// Reads a window that a worker leaves to commands; 0 where there is nothing to part.
+    fn left_to_commands(self) -> u32 {
+        match self.reads {
+            0 | 1 | u32::MAX => 0,
+            reads if reads < MANY_READS => (reads / COMMANDS_PART).max(1),
+            _ => COMMANDS_READS,
         }
     }
 

@@ -1,5 +1,9 @@
+mod running;
+mod stored;
+
 use std::sync::Mutex as StdMutex;
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
@@ -124,36 +128,6 @@ async fn after_a_429_nothing_is_granted_before_its_time() {
         clock.advance(Duration::from_secs(1));
         waiting.await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn starts_of_the_process_before_count_until_their_time_is_over() {
-    let (limits, clock, _) = limits(2);
-    clock.advance(Duration::from_secs(1_000));
-    let second = |second| Timestamp::from_second(second).unwrap();
-    limits.preload_starts([second(999), second(100), second(970), second(5_000), second(960)]);
-    assert_eq!(limits.available(Class::Start), 0);
-    clock.advance(Duration::from_millis(21_001 + 10_000)); // those of 960 and 970 are over: two of four are left
-    assert_eq!(limits.available(Class::Start), 0);
-    clock.advance(Duration::from_secs(29)); // that of 999 is over
-    assert_eq!(limits.available(Class::Start), 1);
-}
-
-#[tokio::test]
-async fn a_waiter_behind_more_preloaded_starts_than_the_limit_wakes_at_the_right_time() {
-    let (limits, clock, _) = limits(1);
-    clock.advance(Duration::from_secs(100));
-    limits.preload_starts([Timestamp::from_second(90).unwrap(), Timestamp::from_second(99).unwrap()]);
-    let waiting = tokio::spawn({
-        let limits = limits.clone();
-        async move { limits.acquire(Class::Start).await.answered() }
-    });
-    settle().await;
-    clock.advance(Duration::from_mins(1));
-    settle().await;
-    assert!(!waiting.is_finished());
-    clock.advance(Duration::from_millis(1));
-    waiting.await.unwrap();
 }
 
 #[tokio::test]

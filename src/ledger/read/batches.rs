@@ -158,11 +158,14 @@ impl Reader {
     }
 
     /// How many briefs of the batch wait to be started, held or not.
-    pub async fn batch_waiting(&self, batch: &str) -> Result<i64, LedgerError> {
-        Ok(sqlx::query_scalar("SELECT count(*) FROM brief WHERE batch_id = $1 AND state = 'waiting'")
-            .bind(batch)
-            .fetch_one(&self.pool)
-            .await?)
+    pub async fn batch_waiting(&self, project: Option<&str>, batch: &str) -> Result<i64, LedgerError> {
+        Ok(sqlx::query_scalar(
+            "SELECT count(*) FROM brief WHERE batch_id = $1 AND state = 'waiting' AND ($2 IS NULL OR project_id = $2)",
+        )
+        .bind(batch)
+        .bind(project)
+        .fetch_one(&self.pool)
+        .await?)
     }
 
     /// How many briefs the batch is said to have; the first one that says so counts.

@@ -8,6 +8,7 @@ mod order;
 mod outbox;
 mod regenerate;
 mod remembered;
+mod spent;
 mod storm;
 mod sums;
 mod unknown;
@@ -128,6 +129,7 @@ impl Bench {
             repeat_after_ms: i64::try_from(REPEAT_AFTER.as_millis()).unwrap(),
             probe_project: None,
             probing: false,
+            forget_starts_ms: None,
         }
     }
 

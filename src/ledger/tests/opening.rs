@@ -142,9 +142,12 @@ async fn holds_survive_a_restart_until_they_are_lifted() {
         reason: "BILLING_EXHAUSTED".to_owned(),
         detail: "no credits".to_owned(),
         required: Some(120),
+        available: None,
+        stops_reads: false,
         by_api: true,
         since_ms: bench.now(),
         probe_ms: Some(bench.now() + 1),
+        easing: false,
     };
     assert!(bench.write(SetHold(hold.clone())).await.unwrap());
     let later = Hold { probe_ms: Some(bench.now() + 9), since_ms: bench.now() + 5, ..hold.clone() };

@@ -60,7 +60,7 @@ async fn held_projects_and_batches_wait_and_the_others_go_on() {
     bench.send(numbered(3, json!({}))).await;
     let holds = Claim {
         held_projects: vec!["held".to_owned()],
-        held_batches: vec!["held".to_owned()],
+        held_batches: vec![(String::new(), "held".to_owned())],
         ..bench.claim_of(10)
     };
     let claimed = bench.write(holds.clone()).await.unwrap().claimed;
@@ -83,7 +83,7 @@ async fn a_probe_takes_only_its_project_and_nothing_of_a_held_batch() {
     let probe = Claim {
         limit: 1,
         held_projects: vec!["p".to_owned()],
-        held_batches: vec!["held".to_owned()],
+        held_batches: vec![(String::new(), "held".to_owned())],
         probe_project: Some("p".to_owned()),
         ..bench.claim_of(1)
     };
@@ -144,7 +144,7 @@ async fn a_job_that_tests_a_hold_is_due_and_neither_held_otherwise_nor_repeated_
     let probe = |project: &str| Claim {
         probing: true,
         probe_project: Some(project.to_owned()),
-        held_batches: vec!["held".to_owned()],
+        held_batches: vec![(String::new(), "held".to_owned())],
         ..bench.claim_of(1)
     };
     let claimed = bench.write(probe("p")).await.unwrap().claimed;

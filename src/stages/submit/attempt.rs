@@ -6,53 +6,61 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Submit;
+use super::unknown::follow;
 use crate::job::answer;
 use crate::job::{Acceptance, Event, JobState, Refusal, Trouble, Verdict, Wait, verdict};
-use crate::layers::{Class, Permit, TraceContext};
-use crate::ledger::{Again, AttemptOutcome, Claimed, Hold, HoldScope, RecordOutcome, Started, Told};
+use crate::layers::{Bound, Permit, StartAnswer, TraceContext};
+use crate::ledger::{Again, AttemptOutcome, Claimed, Hold, RecordOutcome, Started, Told};
 use crate::record::{RecordError, Source};
 use crate::stages::back_off::{after, delay};
-use crate::stages::look_up::{Found, look_up};
+use crate::stages::look_up::Found;
 use crate::telemetry::Metrics;
 
-/// A key-only job is not `POSTed` again later than this after its first unknown attempt (the API keeps keys for 24 h).
-const KEY_WINDOW: Duration = Duration::from_hours(23);
 /// How long starts wait after a 429 that does not say.
 const RATE_LIMITED_WAIT: Duration = Duration::from_secs(5);
 
 impl Submit {
     /// One POST, from the permit to the recorded outcome.
     pub(super) async fn attempt(&self, job: Claimed, permit: Permit, holds: &[Hold]) {
-        let answer = if self.repeat_forbidden(&job) {
-            permit.unused();
-            None
-        } else {
-            let answer = self.post(&job).await;
-            permit.answered();
-            Some(answer)
+        let conclusion = match self.look_first(&job).await {
+            Some(known) if known.found == Found::InPart => self.ask_for_siblings(&job, known, permit).await,
+            Some(known) => {
+                permit.unused();
+                follow(known, Told::default())
+            }
+            None => self.try_post(&job, permit).await,
         };
-        let conclusion = match answer {
-            None => self.looked_up(&job, false, None).await,
-            Some(Ok(acceptance)) => Conclusion {
-                told: Told { status: Some(202), request_id: None, detail: acceptance.job_id.clone() },
-                outcome: AttemptOutcome::Accepted(Started::from(acceptance)),
-                retry: Duration::ZERO,
-            },
-            Some(Err(trouble)) => self.troubled(&job, trouble).await,
+        let named = match &conclusion.outcome {
+            AttemptOutcome::Accepted(started) if started.job_id.is_some() => started.container_ids.clone(),
+            AttemptOutcome::Accepted(_)
+            | AttemptOutcome::Again(_)
+            | AttemptOutcome::Rejected(..)
+            | AttemptOutcome::Parked(..) => Vec::new(),
         };
         self.record(&job, conclusion, holds).await;
+        if !named.is_empty() {
+            self.try_look_ups(&job, &named).await;
+        }
     }
 
-    /// A key-only job of unknown outcome is not `POSTed` again after the key's window, nor under another API key.
-    /// Checked after the rate permit, directly before the bytes would leave.
-    fn repeat_forbidden(&self, job: &Claimed) -> bool {
-        let (None, Some(first_ms)) = (&job.alias, job.unknown_first_at) else { return false };
-        let window_ms = i64::try_from(KEY_WINDOW.as_millis()).unwrap_or(i64::MAX);
-        self.desk.clock.now_ms() - first_ms > window_ms
-            || job.unknown_key.as_deref() != Some(&self.api.key_fingerprint())
+    async fn try_post(&self, job: &Claimed, permit: Permit) -> Conclusion {
+        if self.desk.stopping.is_cancelled() {
+            permit.unused();
+            return unclaimed();
+        }
+        if self.repeat_forbidden(job) {
+            permit.unused();
+            return self.looked_up(job, false, None).await;
+        }
+        let answer = self.post(job).await;
+        let bound = permit.start_answered(start_answer(&answer));
+        match answer {
+            Ok(acceptance) => accepted(acceptance),
+            Err(trouble) => self.troubled(job, trouble, bound).await,
+        }
     }
 
-    async fn post(&self, job: &Claimed) -> Result<Acceptance, Trouble> {
+    pub(super) async fn post(&self, job: &Claimed) -> Result<Acceptance, Trouble> {
         // The ledger made it from a UUID.
         let key = Uuid::parse_str(&job.idempotency_key).unwrap_or_default();
         let trace = TraceContext { parent: job.traceparent.as_deref(), state: job.tracestate.as_deref() };
@@ -63,8 +71,9 @@ impl Submit {
     }
 
     /// What follows from anything but a readable 2xx.
-    async fn troubled(&self, job: &Claimed, trouble: Trouble) -> Conclusion {
+    pub(super) async fn troubled(&self, job: &Claimed, trouble: Trouble, bound: Option<Bound>) -> Conclusion {
         let told = told(&trouble);
+        self.note(job, &trouble);
         let attempt = u32::try_from(job.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
         let back_off = delay(self.settings.retry_initial, self.settings.retry_max, attempt);
         let refusal = match &trouble {
@@ -77,11 +86,11 @@ impl Submit {
             Verdict::Wait(Wait::InProgress) => {
                 (Again::ToldToWait, retry_after(refusal, Duration::from_secs(1)))
             }
-            Verdict::Wait(Wait::RateLimited) => {
-                let wait = retry_after(refusal, RATE_LIMITED_WAIT);
-                self.limits.slow(Class::Start, wait);
-                (Again::ToldToWait, wait)
+            // It goes first when a job has ended; the limits say when.
+            Verdict::Wait(Wait::RateLimited) if bound == Some(Bound::RunningJobs) => {
+                (Again::ToldToWait, Duration::ZERO)
             }
+            Verdict::Wait(Wait::RateLimited) => (Again::ToldToWait, retry_after(refusal, RATE_LIMITED_WAIT)),
             Verdict::Hold(scope, reason) => {
                 if over_own_budget(job, refusal) {
                     return self.refused(job, refusal, told).await;
@@ -115,36 +124,6 @@ impl Submit {
         Conclusion { outcome: AttemptOutcome::Rejected(Event::Refused, error), told, retry: Duration::ZERO }
     }
 
-    async fn looked_up(&self, job: &Claimed, may_repeat: bool, refusal: Option<&Refusal>) -> Conclusion {
-        let looked = look_up(self, job, may_repeat).await;
-        let mut told = Told::default();
-        if let Some(refusal) = refusal {
-            told.status = Some(refusal.status);
-            told.request_id.clone_from(&refusal.request_id);
-            told.detail = format!("{}: {}; ", refusal.code, refusal.message);
-        }
-        told.detail.push_str(&looked.detail);
-        let error = Box::new(record_error(refusal, &looked.detail));
-        let unknown = job.unknown_first_at.is_some();
-        let outcome = match looked.found {
-            Found::Ours => AttemptOutcome::Accepted(Started {
-                job_id: None,
-                container_ids: looked.containers,
-                format: looked.format,
-            }),
-            Found::Other if unknown => AttemptOutcome::Parked(Event::FoundOther, error),
-            Found::Other => AttemptOutcome::Rejected(Event::FoundOther, error),
-            Found::Nothing if unknown => AttemptOutcome::Again(Again::NotFound),
-            Found::Nothing => AttemptOutcome::Rejected(Event::NotFound, error),
-            Found::NothingForSure => AttemptOutcome::Rejected(Event::NotFoundForSure, error),
-            Found::Undecidable => AttemptOutcome::Parked(Event::Undecidable, error),
-            // It is there, so whatever is refused from now on, it never goes back to `ready`.
-            Found::OursWithSiblings => AttemptOutcome::Again(Again::Unanswered),
-            Found::Later => AttemptOutcome::Again(Again::ToldToWait),
-        };
-        Conclusion { outcome, told, retry: looked.retry }
-    }
-
     async fn record(&self, job: &Claimed, conclusion: Conclusion, holds: &[Hold]) {
         let now_ms = self.desk.clock.now_ms();
         let write = Arc::new(RecordOutcome {
@@ -166,8 +145,10 @@ impl Submit {
                 self.record_unknown(job, now_ms).await;
             }
         }
-        if matches!(write.outcome, AttemptOutcome::Accepted(_)) {
-            for hold in holds.iter().filter(|hold| hold.by_api && concerns(hold, job)) {
+        // What a look-up found says nothing about starts.
+        if write.outcome.event() == Event::Accepted {
+            let of_job = |hold: &&Hold| hold.scope.stops(&job.project_id, &job.batch_id);
+            for hold in holds.iter().filter(|hold| hold.by_api).filter(of_job) {
                 if let Err(error) = self.lift(hold).await {
                     tracing::error!(stage = "submit", %error, "a hold could not be lifted");
                 }
@@ -200,7 +181,9 @@ impl Submit {
             AttemptOutcome::Again(Again::Unanswered) | AttemptOutcome::Parked(..) => Some("unknown"),
             AttemptOutcome::Rejected(..) => Some("refused"),
             // Nothing has left, or nothing is known better than before.
-            AttemptOutcome::Again(Again::Unclaimed | Again::NotConnected | Again::NotFound) => None,
+            AttemptOutcome::Again(
+                Again::Unclaimed | Again::NotConnected | Again::NotFound | Again::FoundInPart,
+            ) => None,
         };
         if let Some(outcome) = outcome {
             self.desk.metrics.submissions_total.with_label_values(&[outcome]).inc();
@@ -208,6 +191,7 @@ impl Submit {
         let wake = self.desk.ledger.wake();
         match state {
             JobState::Running => {
+                self.note_accepted();
                 self.accepted(job, &write.outcome);
                 wake.track().notify_one();
             }
@@ -220,14 +204,7 @@ impl Submit {
                     }
                 };
                 self.desk.metrics.failures_total.with_label_values(&[code, "layers", label]).inc();
-                tracing::info!(
-                    stage = "submit",
-                    job.id = job.id,
-                    brief.id = job.brief_id,
-                    batch.id = job.batch_id,
-                    detail,
-                    "the API refused a brief for good"
-                );
+                self.note_refused(job, write);
                 wake.publish().notify_one();
                 wake.intake().notify_one();
             }
@@ -239,14 +216,14 @@ impl Submit {
                 detail,
                 "a person must decide about this job"
             ),
-            JobState::Submitting => tracing::warn!(
+            // What there is to say about it was said when it came: see `notes`.
+            JobState::Submitting => tracing::debug!(
                 stage = "submit",
                 job.id = job.id,
                 brief.id = job.brief_id,
-                batch.id = job.batch_id,
                 attempt = job.attempts,
                 detail,
-                "no readable answer; the same POST is repeated under the same key"
+                "of unknown outcome; the same POST is repeated under the same key"
             ),
             JobState::Ready => tracing::debug!(
                 stage = "submit",
@@ -288,20 +265,26 @@ impl Submit {
     }
 }
 
-/// What is recorded about an attempt.
-struct Conclusion {
-    outcome: AttemptOutcome,
-    told: Told,
-    /// When it is tried again, should it be.
-    retry: Duration,
+/// An orderly stop: nothing has left.
+pub(super) fn unclaimed() -> Conclusion {
+    let outcome = AttemptOutcome::Again(Again::Unclaimed);
+    Conclusion { outcome, told: Told::default(), retry: Duration::ZERO }
 }
 
-fn concerns(hold: &Hold, job: &Claimed) -> bool {
-    match &hold.scope {
-        HoldScope::Account => true,
-        HoldScope::Project(id) => *id == job.project_id,
-        HoldScope::Batch(id) => *id == job.batch_id,
+pub(super) fn accepted(acceptance: Acceptance) -> Conclusion {
+    Conclusion {
+        told: Told { status: Some(202), request_id: None, detail: acceptance.job_id.clone() },
+        outcome: AttemptOutcome::Accepted(Started::from(acceptance)),
+        retry: Duration::ZERO,
     }
+}
+
+/// What is recorded about an attempt.
+pub(super) struct Conclusion {
+    pub outcome: AttemptOutcome,
+    pub told: Told,
+    /// When it is tried again, should it be.
+    pub retry: Duration,
 }
 
 /// A brief whose own `budget.maxCredits` is below what it needs fails by itself and holds nobody.
@@ -317,7 +300,17 @@ fn retry_after(refusal: Option<&Refusal>, default: Duration) -> Duration {
     refusal.and_then(|refusal| refusal.retry_after).unwrap_or(default)
 }
 
-fn told(trouble: &Trouble) -> Told {
+pub(super) fn start_answer(answer: &Result<Acceptance, Trouble>) -> StartAnswer {
+    match answer {
+        Ok(_) => StartAnswer::Accepted,
+        Err(trouble @ Trouble::Refusal(refusal)) if verdict(trouble) == Verdict::Wait(Wait::RateLimited) => {
+            StartAnswer::TooMany(retry_after(Some(refusal), RATE_LIMITED_WAIT))
+        }
+        Err(Trouble::Refusal(_) | Trouble::NotConnected(_) | Trouble::NoAnswer(_)) => StartAnswer::Other,
+    }
+}
+
+pub(super) fn told(trouble: &Trouble) -> Told {
     match trouble {
         Trouble::NotConnected(detail) => Told { status: None, request_id: None, detail: detail.clone() },
         Trouble::NoAnswer(lost) => {
@@ -331,7 +324,7 @@ fn told(trouble: &Trouble) -> Told {
     }
 }
 
-fn record_error(refusal: Option<&Refusal>, found: &str) -> RecordError {
+pub(super) fn record_error(refusal: Option<&Refusal>, found: &str) -> RecordError {
     let Some(refusal) = refusal else {
         return RecordError::new(Source::Briefd, "OUTCOME_UNKNOWN", found);
     };

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::Submit;
 use crate::job::Refusal;
 use crate::job::answer::{self, HoldReason};
-use crate::layers::Priority;
+use crate::layers::{Class, Priority};
 use crate::ledger::{Claim, Claimed, Hold, HoldScope, LedgerError, LiftHold, SetHold};
 use crate::stages::back_off::after;
-use crate::stages::belongs;
+use crate::stages::{belongs, say_held};
 
 /// How long the test of one hold may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
@@ -33,6 +33,7 @@ impl Submit {
             repeat_after_ms: after(0, self.settings.repeat_after),
             probe_project: None,
             probing: false,
+            forget_starts_ms: self.limits.forget_before_ms(Class::Start),
         };
         let holds = Arc::new(self.desk.ledger.reader().holds().await?);
         let mut found = Vec::with_capacity(holds.len());
@@ -53,7 +54,7 @@ impl Submit {
         let found = match &hold.scope {
             HoldScope::Account => self.probe_account(hold).await,
             HoldScope::Project(_) => self.probe_credits(hold).await,
-            HoldScope::Batch(_) => Found::Still,
+            HoldScope::Batch { .. } => Found::Still,
         };
         let next = SetHold(Hold { probe_ms: Some(self.next_probe(&hold.reason)), ..hold.clone() });
         match found {
@@ -136,7 +137,8 @@ impl Submit {
             tracing::info!(
                 stage = "submit",
                 scope = hold.scope.word(),
-                target = hold.scope.target(),
+                project = hold.scope.project(),
+                batch = hold.scope.batch(),
                 reason = hold.reason,
                 "the hold is over; starts go on"
             );
@@ -174,21 +176,15 @@ impl Submit {
             required: refusal
                 .and_then(answer::required_credits)
                 .and_then(|credits| i64::try_from(credits).ok()),
+            available: None,
+            stops_reads: false,
             by_api: true,
             since_ms: self.desk.clock.now_ms(),
             probe_ms: Some(self.next_probe(code)),
+            easing: false,
         };
         match self.desk.ledger.write(SetHold(hold.clone())).await {
-            Ok(true) => {
-                tracing::warn!(
-                    stage = "submit",
-                    scope = hold.scope.word(),
-                    target = hold.scope.target(),
-                    reason = code,
-                    detail = hold.detail,
-                    "starts are held; nothing fails, and it goes on by itself once this is mended"
-                );
-            }
+            Ok(true) => say_held(&self.desk, &hold).await,
             Ok(false) => {}
             Err(error) => tracing::error!(stage = "submit", %error, "a hold could not be stored"),
         }
@@ -231,8 +227,8 @@ fn bound_by_holds<'a>(claim: &mut Claim, holds: impl Iterator<Item = (&'a Hold, 
             (HoldScope::Project(id), Found::Still) => claim.held_projects.push(id.clone()),
             (HoldScope::Project(id), Found::NotYet) => waiting.push(id.clone()),
             (HoldScope::Project(id), Found::AskWithAJob) => tested.push(id.clone()),
-            (HoldScope::Batch(id), Found::Still | Found::NotYet | Found::AskWithAJob) => {
-                claim.held_batches.push(id.clone());
+            (HoldScope::Batch { project, batch }, Found::Still | Found::NotYet | Found::AskWithAJob) => {
+                claim.held_batches.push((project.clone().unwrap_or_default(), batch.clone()));
             }
         }
     }
@@ -259,9 +255,12 @@ mod tests {
             reason: if by_api { "BILLING_EXHAUSTED" } else { "OPERATOR" }.to_owned(),
             detail: String::new(),
             required: None,
+            available: None,
+            stops_reads: false,
             by_api,
             since_ms: 0,
             probe_ms: by_api.then_some(0),
+            easing: false,
         }
     }
 
@@ -279,6 +278,7 @@ mod tests {
             repeat_after_ms: 0,
             probe_project: None,
             probing: false,
+            forget_starts_ms: None,
         };
         bound_by_holds(&mut claim, holds.iter().map(|(hold, found)| (hold, *found)));
         claim

@@ -1,0 +1,66 @@
+//! What the API can tell before a person's word is taken for it: asked by a command, beside the worker.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::job::Trouble;
+use crate::layers::Client;
+use crate::ledger::ParkedJob;
+use crate::stages::same_brief;
+use crate::telemetry::Metrics;
+
+/// Longest wait for one read.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What the API told about a job that a person names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// It knows the job: its containers and its format, as far as they are told.
+    Known {
+        /// Containers, in the order of their variants.
+        containers: Vec<String>,
+        /// What `auto` became.
+        format: Option<String>,
+    },
+    /// It knows no such job.
+    NoSuchJob,
+    /// It could not be asked, and why.
+    NotAsked(String),
+}
+
+/// Asks the API for `job_id`, and for our own container if `parked` carries its id. Two reads at most.
+pub async fn about(settings: &Settings, job_id: &str, parked: &ParkedJob) -> Evidence {
+    let client = match Client::new(&settings.layers, Clock::system(), Metrics::new([])) {
+        Ok(client) => client,
+        Err(error) => return Evidence::NotAsked(error.to_string()),
+    };
+    let job = match tokio::time::timeout(LIMIT, client.job(job_id)).await {
+        Ok(Ok(job)) => job,
+        Ok(Err(trouble)) if trouble.is_not_found() => return Evidence::NoSuchJob,
+        Ok(Err(trouble)) => return Evidence::NotAsked(why(&trouble)),
+        Err(_late) => return Evidence::NotAsked("no answer in time".to_owned()),
+    };
+    // Only what the API itself answers to counts: our own id may be unknown to it.
+    let alias = match &parked.alias {
+        Some(alias) => tokio::time::timeout(LIMIT, client.container(alias)).await.ok().and_then(Result::ok),
+        None => None,
+    };
+    let ours = alias.filter(|reading| same_brief(&parked.body, reading.brief.as_ref()));
+    let format = ours.as_ref().and_then(|reading| reading.format.clone());
+    // One container may go by two ids, so those of the job and ours are never mixed.
+    let containers = if job.container_ids.is_empty() {
+        ours.map(|reading| reading.id).into_iter().collect()
+    } else {
+        job.container_ids
+    };
+    Evidence::Known { containers, format }
+}
+
+fn why(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::NotConnected(detail) => detail.clone(),
+        Trouble::NoAnswer(lost) => lost.detail.clone(),
+        Trouble::Refusal(refusal) => format!("{}: {}", refusal.code, refusal.message),
+    }
+}

@@ -1,0 +1,131 @@
+//! A POST whose outcome is unknown: what is looked at before it is repeated, and what a look-up decides.
+//!
+//! The ways out are a 2xx to the same POST, our container found by `GET`, and a person. A refusal is never believed without
+//! a look-up, and no path leads to a new key.
+
+use std::time::Duration;
+
+use super::Submit;
+use super::attempt::{Conclusion, accepted, record_error, start_answer, told, unclaimed};
+use crate::job::{Event, Refusal, Verdict, verdict};
+use crate::layers::Permit;
+use crate::ledger::{Again, AttemptOutcome, Claimed, Told};
+use crate::stages::look_up::{Found, LookedUp, look_up};
+
+/// A key-only job is not `POSTed` again later than this after its first unknown attempt (the API keeps keys for 24 h).
+const KEY_WINDOW: Duration = Duration::from_hours(23);
+/// From so many attempts of unknown outcome on, our container is looked up before the POST is repeated.
+const LOOK_FIRST_FROM: i64 = 2;
+
+impl Submit {
+    /// Where the POSTs alone have told nothing several times, our container is looked up before the next one: what was
+    /// bought is collected, although no answer ever comes. `None`: not looked up, or nothing found.
+    pub(super) async fn look_first(&self, job: &Claimed) -> Option<LookedUp> {
+        let has_id = job.alias.is_some() || job.container.is_some();
+        if job.unknown_first_at.is_none() || !has_id || self.repeat_forbidden(job) {
+            return None;
+        }
+        let doubt = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
+        if doubt.unknown < LOOK_FIRST_FROM && !doubt.found_in_part {
+            return None;
+        }
+        let looked = self.look(job, true).await;
+        matches!(looked.found, Found::Ours | Found::InPart).then_some(looked)
+    }
+
+    /// Our container is known, its siblings are not: the same POST names them (`id` guards). Being told to wait, and the
+    /// account's trouble, only put that off; after anything else but a 2xx what is known is followed.
+    pub(super) async fn ask_for_siblings(
+        &self,
+        job: &Claimed,
+        known: LookedUp,
+        permit: Permit,
+    ) -> Conclusion {
+        if self.desk.stopping.is_cancelled() {
+            permit.unused();
+            return unclaimed();
+        }
+        let answer = self.post(job).await;
+        let bound = permit.start_answered(start_answer(&answer));
+        let trouble = match answer {
+            Ok(acceptance) => return accepted(acceptance),
+            Err(trouble) => trouble,
+        };
+        let put_off = match verdict(&trouble) {
+            Verdict::Wait(_) | Verdict::Hold(..) | Verdict::NotConnected => true,
+            Verdict::Refused | Verdict::SeenBefore | Verdict::Unknown => false,
+        };
+        if put_off && !self.is_past_window(job) {
+            return self.troubled(job, trouble, bound).await;
+        }
+        follow(known, told(&trouble))
+    }
+
+    /// A key-only job of unknown outcome is not `POSTed` again after the key's window, nor under another API key.
+    /// Checked after the rate permit, directly before the bytes would leave. Where no API key of an unknown attempt is
+    /// stored, a person decided that it is repeated once.
+    pub(super) fn repeat_forbidden(&self, job: &Claimed) -> bool {
+        let (None, Some(key)) = (&job.alias, &job.unknown_key) else { return false };
+        self.is_past_window(job) || *key != self.api.key_fingerprint()
+    }
+
+    /// Whether the API may have forgotten the key of the first unknown attempt.
+    fn is_past_window(&self, job: &Claimed) -> bool {
+        let window_ms = i64::try_from(KEY_WINDOW.as_millis()).unwrap_or(i64::MAX);
+        job.unknown_first_at.is_some_and(|first_ms| self.desk.clock.now_ms() - first_ms > window_ms)
+    }
+
+    async fn look(&self, job: &Claimed, may_repeat: bool) -> LookedUp {
+        let looked = look_up(self, job, may_repeat).await;
+        if job.container.is_none() && matches!(looked.found, Found::Ours | Found::InPart) {
+            self.note_look_ups(true).await;
+        }
+        looked
+    }
+
+    pub(super) async fn looked_up(
+        &self,
+        job: &Claimed,
+        may_repeat: bool,
+        refusal: Option<&Refusal>,
+    ) -> Conclusion {
+        let looked = self.look(job, may_repeat).await;
+        let mut told = Told::default();
+        if let Some(refusal) = refusal {
+            told.status = Some(refusal.status);
+            told.request_id.clone_from(&refusal.request_id);
+            told.detail = format!("{}: {}; ", refusal.code, refusal.message);
+        }
+        told.detail.push_str(&looked.detail);
+        let error = Box::new(record_error(refusal, &looked.detail));
+        let (unknown, retry) = (job.unknown_first_at.is_some(), looked.retry);
+        if looked.found == Found::InPart {
+            let asked = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
+            if !asked.found_in_part {
+                // It is there, so whatever is refused from now on, it never goes back to `ready`.
+                let outcome = AttemptOutcome::Again(Again::FoundInPart);
+                return Conclusion { outcome, told, retry: looked.retry };
+            }
+        }
+        let outcome = match looked.found {
+            Found::Ours | Found::InPart => AttemptOutcome::Accepted(looked.started()),
+            Found::Other if unknown => AttemptOutcome::Parked(Event::FoundOther, error),
+            Found::Other => AttemptOutcome::Rejected(Event::FoundOther, error),
+            Found::Nothing if unknown => AttemptOutcome::Again(Again::NotFound),
+            Found::Nothing => AttemptOutcome::Rejected(Event::NotFound, error),
+            Found::NothingForSure => AttemptOutcome::Rejected(Event::NotFoundForSure, error),
+            Found::Undecidable => AttemptOutcome::Parked(Event::Undecidable, error),
+            Found::Later => AttemptOutcome::Again(Again::ToldToWait),
+        };
+        Conclusion { outcome, told, retry }
+    }
+}
+
+/// What a look-up found is followed, whatever the POST said.
+pub(super) fn follow(known: LookedUp, mut told: Told) -> Conclusion {
+    if !told.detail.is_empty() {
+        told.detail.push_str("; ");
+    }
+    told.detail.push_str(&known.detail);
+    Conclusion { outcome: AttemptOutcome::Accepted(known.started()), told, retry: Duration::ZERO }
+}

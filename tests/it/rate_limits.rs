@@ -1,0 +1,131 @@
+//! The API's limits are kept whatever happens to the process, and its cap on running jobs is found without hammering.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::broker::TestBroker;
+use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::message::Message;
+use crate::support::process::{PROMPTLY, SandboxProcess, Worker};
+use crate::support::{Variable, eventually};
+
+/// Everything has to be over by then.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn variables(broker: &TestBroker, sandbox: &SandboxProcess, more: &[(&'static str, &str)]) -> Vec<Variable> {
+    let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    broker.variables().into_iter().chain(sandbox.variables()).chain(more).collect()
+}
+
+fn briefs(count: usize) -> Vec<Value> {
+    let brief = |n| json!({"projectId": "p", "briefId": format!("b{n}"), "format": "slideshow_remix", "brief": {"hook": "x"}});
+    (0..count).map(brief).collect()
+}
+
+async fn judge(sandbox: &SandboxProcess, briefs: &[Value], records: Vec<Message>) {
+    assert!(records.iter().all(|record| record.json()["type"] == "container.completed"));
+    Evidence {
+        account: sandbox.account().await,
+        records,
+        expected_runs: briefs.iter().map(ExpectedRun::first_of).collect(),
+        ..Evidence::default()
+    }
+    .assert_clean();
+}
+
+async fn refused(sandbox: &SandboxProcess) -> u64 {
+    sandbox.account().await["rateLimited"].as_u64().unwrap()
+}
+
+async fn made(sandbox: &SandboxProcess) -> u64 {
+    sandbox.account().await["jobsMade"].as_u64().unwrap()
+}
+
+async fn reads(sandbox: &SandboxProcess) -> u64 {
+    let account = sandbox.account().await;
+    account["reads"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
+}
+
+#[tokio::test]
+async fn two_kills_in_the_middle_cost_no_429_on_a_standard_key() {
+    let (broker, dir) = (TestBroker::connect().await, TempDir::new().unwrap());
+    // A minute of the API is three seconds: 20 starts and 120 reads in each.
+    let sandbox = SandboxProcess::spawn(&["--tier", "standard", "--speed", "20"]).await;
+    let variables = variables(
+        &broker,
+        &sandbox,
+        &[
+            ("BRIEFD__LAYERS__LIMITS__WINDOW", "3s"),
+            ("BRIEFD__LAYERS__REQUEST_TIMEOUT", "2s"),
+            ("BRIEFD__SUBMIT__REPEAT_AFTER", "1s"),
+            // As eager as can be, so that the limit is what holds it back.
+            ("BRIEFD__TRACK__POLL_INITIAL", "20ms"),
+            ("BRIEFD__TRACK__POLL_MAX", "50ms"),
+            ("BRIEFD__TRACK__SWEEP_INTERVAL", "50ms"),
+        ],
+    );
+    let mut worker = Worker::spawn(dir.path(), &variables);
+    worker.wait_ready().await;
+    let briefs = briefs(60);
+    for brief in &briefs {
+        broker.publish(brief).await;
+    }
+    // Each time when most of what may be read in a window has just been read.
+    for asked in [100, 200] {
+        let kill_at = eventually(PATIENCE, async || (reads(&sandbox).await >= asked).then_some(()));
+        kill_at.await.expect("jobs are followed");
+        worker.process.sigkill();
+        assert!(made(&sandbox).await < 60, "the kill came too late to prove anything");
+        worker = Worker::spawn(dir.path(), &variables);
+        worker.wait_ready().await;
+    }
+    let mut records = Vec::new();
+    let mut seen = Vec::new();
+    while seen.len() < 60 {
+        let taken = broker.take_records(60 - seen.len(), PATIENCE).await;
+        assert!(!taken.is_empty(), "{} of 60 records came", seen.len());
+        seen.extend(taken.iter().map(|record| record.json()["recordId"].to_string()));
+        seen.sort_unstable();
+        seen.dedup();
+        records.extend(taken);
+    }
+    worker.wait_series("briefd_api_limit{class=\"read\"}", 120.0).await;
+    assert_eq!(refused(&sandbox).await, 0, "{}", worker.process.stderr());
+    judge(&sandbox, &briefs, records).await;
+}
+
+#[tokio::test]
+async fn at_the_cap_on_running_jobs_everybody_waits_for_a_place_and_nobody_fails() {
+    let (broker, dir) = (TestBroker::connect().await, TempDir::new().unwrap());
+    let sandbox =
+        SandboxProcess::spawn(&["--tier", "unlimited", "--speed", "60", "--running-cap", "3"]).await;
+    let variables = variables(
+        &broker,
+        &sandbox,
+        &[
+            ("BRIEFD__LAYERS__TIER", "unlimited"),
+            ("BRIEFD__SUBMIT__CONCURRENCY", "8"),
+            ("BRIEFD__TRACK__POLL_INITIAL", "20ms"),
+            ("BRIEFD__TRACK__POLL_MAX", "100ms"),
+            ("BRIEFD__TRACK__SWEEP_INTERVAL", "100ms"),
+        ],
+    );
+    let mut worker = Worker::spawn(dir.path(), &variables);
+    worker.wait_ready().await;
+    let briefs = briefs(20);
+    for brief in &briefs {
+        broker.publish(brief).await;
+    }
+    let records = broker.take_records(20, PATIENCE).await;
+    assert_eq!(worker.process.stderr().matches("runs no more jobs at once").count(), 1);
+    worker.wait_series("briefd_briefs{project=\"other\",state=\"completed\"}", 20.0).await;
+    worker.wait_series("briefd_briefs{project=\"other\",state=\"failed\"}", 0.0).await;
+    let refused = refused(&sandbox).await;
+    assert!(refused > 0, "the cap was never reached");
+    assert!(refused <= 20, "{refused} refusals at twenty ends of jobs");
+    worker.process.sigterm();
+    assert!(worker.process.wait_exit(PROMPTLY).await.success());
+    judge(&sandbox, &briefs, records).await;
+}
