@@ -98,7 +98,11 @@ async fn serve(mut stream: TcpStream, act: Act<'static>) {
 async fn read_request(stream: &mut TcpStream) {
     let mut bytes = Vec::new();
     let mut chunk = [0; 1024];
-    while !bytes.ends_with(b"\r\n\r\n{}") && !(bytes.starts_with(b"GET ") && bytes.ends_with(b"\r\n\r\n")) {
+    let is_whole = |bytes: &[u8]| {
+        let end: &[u8] = if bytes.starts_with(b"GET ") { b"\r\n\r\n" } else { b"\r\n\r\n{}" };
+        bytes.ends_with(end)
+    };
+    while !is_whole(&bytes) {
         match stream.read(&mut chunk).await {
             Ok(count) if count > 0 => bytes.extend_from_slice(&chunk[..count]),
             Ok(_) | Err(_) => return,
