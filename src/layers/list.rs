@@ -64,7 +64,8 @@ pub struct Pages {
     query: ListQuery,
     /// Every cursor that led to a page of this walk.
     seen: HashSet<String>,
-    pages_left: u32,
+    /// Pages that may still be asked for.
+    left: u32,
     end: Option<PagesEnd>,
 }
 
@@ -86,7 +87,7 @@ impl Pages {
     pub fn new(query: ListQuery, max_pages: u32) -> Self {
         let end = (max_pages == 0).then_some(PagesEnd::PageLimit);
         let seen = query.cursor.iter().cloned().collect();
-        Self { query, seen, pages_left: max_pages, end }
+        Self { query, seen, left: max_pages, end }
     }
 
     /// The page to ask for next; the same one until [`Pages::turn`] has taken its answer. `None`: the walk is over.
@@ -101,11 +102,11 @@ impl Pages {
     )]
     pub fn turn(&mut self, answer: Result<ListPage, Trouble>) -> Result<Vec<ListedContainer>, Trouble> {
         let page = answer.inspect_err(|_| self.end = Some(PagesEnd::Failed))?;
-        self.pages_left = self.pages_left.saturating_sub(1);
+        self.left = self.left.saturating_sub(1);
         self.end = match page.next_cursor {
             None => Some(PagesEnd::Whole),
             Some(cursor) if !self.seen.insert(cursor.clone()) => Some(PagesEnd::CursorRepeated),
-            Some(_) if self.pages_left == 0 => Some(PagesEnd::PageLimit),
+            Some(_) if self.left == 0 => Some(PagesEnd::PageLimit),
             Some(cursor) => {
                 self.query.cursor = Some(cursor);
                 None
@@ -130,8 +131,8 @@ mod tests {
     use super::*;
     use crate::job::{NoAnswer, NoAnswerKind};
 
-    fn page(next_cursor: Option<&str>) -> Result<ListPage, Trouble> {
-        Ok(ListPage { items: Vec::new(), next_cursor: next_cursor.map(str::to_owned) })
+    fn page(next_cursor: Option<&str>) -> ListPage {
+        ListPage { items: Vec::new(), next_cursor: next_cursor.map(str::to_owned) }
     }
 
     /// The cursors that a walk asked with, and how it ended.
@@ -140,7 +141,7 @@ mod tests {
         let (mut asked, mut answers) = (Vec::new(), answers.iter());
         while let Some(query) = pages.next_query() {
             asked.push(query.cursor.clone());
-            pages.turn(page(*answers.next().unwrap())).unwrap();
+            pages.turn(Ok(page(*answers.next().unwrap()))).unwrap();
         }
         assert_eq!(answers.next(), None, "no page was left out");
         (asked, pages.end())
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(walked(&[Some("a"), Some("b"), Some("a")], 9).1, Some(PagesEnd::CursorRepeated));
         let from_the_middle = ListQuery { cursor: Some("a".to_owned()), ..ListQuery::default() };
         let mut pages = Pages::new(from_the_middle, 9);
-        pages.turn(page(Some("a"))).unwrap();
+        pages.turn(Ok(page(Some("a")))).unwrap();
         assert_eq!((pages.next_query(), pages.end()), (None, Some(PagesEnd::CursorRepeated)));
     }
 
@@ -176,7 +177,7 @@ mod tests {
         let no_answer = NoAnswer { kind: NoAnswerKind::Timeout, status: None, detail: String::new() };
         let trouble = Trouble::NoAnswer(no_answer);
         let mut pages = Pages::new(ListQuery::default(), 9);
-        pages.turn(page(Some("a"))).unwrap();
+        pages.turn(Ok(page(Some("a")))).unwrap();
         assert_eq!(pages.turn(Err(trouble.clone())).unwrap_err(), trouble);
         assert_eq!((pages.next_query(), pages.end()), (None, Some(PagesEnd::Failed)));
         assert!(!pages.is_whole(), "what was not seen may still be there");

@@ -346,7 +346,7 @@ async fn what_is_not_the_documented_answer_is_unreadable() {
     insta::assert_snapshot!(details, @"
     error sending request: client error (SendRequest): invalid HTTP version parsed
     502 with an HTML body that is not the API's error envelope
-    302 with an unnamed body that is not the API's error envelope
+    302, a redirect, which is never followed; check layers.base_url
     409 with a JSON body that is not the API's error envelope
     404 with a JSON body that is not the API's error envelope
     202 with a JSON body that cannot be read: without `containerIds`

@@ -135,6 +135,9 @@ impl Transport {
         match wire::refusal(&text, status) {
             Some(refusal) => Err(Trouble::Refusal(crate::job::Refusal { retry_after: wait, ..refusal })),
             None if status == 404 && endpoint.may_be_missing() => Err(missing_endpoint(endpoint)),
+            None if matches!(status, 301..=303 | 307..=308) => Err(unreadable(&format!(
+                "{status}, a redirect, which is never followed; check layers.base_url"
+            ))),
             None => {
                 Err(unreadable(&format!("{status} with {kind} body that is not the API's error envelope")))
             }

@@ -112,8 +112,8 @@ async fn made(client: &Client, fixture: &Value) -> Value {
     let trace =
         TraceContext { parent: ask["trace"]["parent"].as_str(), state: ask["trace"]["state"].as_str() };
     let made = match ask["endpoint"].as_str().unwrap() {
-        "submit" => client.submit(id, key.unwrap(), body, trace).await.map(acceptance),
-        "regenerate" => client.regenerate(id, key.unwrap(), body, trace).await.map(acceptance),
+        "submit" => client.submit(id, key.unwrap(), body, trace).await.map(|accepted| acceptance(&accepted)),
+        "regenerate" => client.regenerate(id, key.unwrap(), body, trace).await.map(|accepted| acceptance(&accepted)),
         "job" => client.job(id).await.map(job),
         "cancel" => client.cancel_job(id).await.map(|answer| {
             json!({ "accepted": answer.accepted, "reason": answer.reason })
@@ -138,8 +138,8 @@ async fn made(client: &Client, fixture: &Value) -> Value {
             };
             json!({ "items": page.items.iter().map(item).collect::<Vec<_>>(), "nextCursor": page.next_cursor })
         }),
-        "whoami" => client.whoami().await.map(whoami),
-        "credits" => client.credits().await.map(credits),
+        "whoami" => client.whoami().await.map(|who| whoami(&who)),
+        "credits" => client.credits().await.map(|wallet| credits(&wallet)),
         other => panic!("no such endpoint: {other}"),
     };
     made.unwrap_or_else(|trouble| refused(&trouble))
@@ -161,7 +161,7 @@ fn query(asked: &Value) -> ListQuery {
     }
 }
 
-fn acceptance(accepted: briefd::job::Acceptance) -> Value {
+fn acceptance(accepted: &briefd::job::Acceptance) -> Value {
     json!({ "jobId": accepted.job_id, "containerIds": accepted.container_ids, "format": accepted.format })
 }
 
@@ -186,7 +186,7 @@ fn container(reading: briefd::job::ContainerReading) -> Value {
     })
 }
 
-fn whoami(who: briefd::layers::Whoami) -> Value {
+fn whoami(who: &briefd::layers::Whoami) -> Value {
     json!({
         "organizationId": who.organization_id, "workspaceId": who.workspace_id,
         "organizationName": who.organization_name, "scopes": who.scopes, "tier": who.tier,
@@ -195,7 +195,7 @@ fn whoami(who: briefd::layers::Whoami) -> Value {
     })
 }
 
-fn credits(credits: briefd::layers::Credits) -> Value {
+fn credits(credits: &briefd::layers::Credits) -> Value {
     json!({
         "organizationId": credits.organization_id, "available": credits.available, "balance": credits.balance,
         "reserved": credits.reserved, "usedThisPeriod": credits.used_this_period,

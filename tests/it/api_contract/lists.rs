@@ -18,7 +18,7 @@ async fn campaign(api: &Api, briefs: u128) -> Vec<String> {
     let mut ids = Vec::new();
     for key in 0..briefs {
         let place = usize::try_from(key).unwrap();
-        let mut body = brief(fates[place / 3 % 3].clone());
+        let mut body = brief(&fates[place / 3 % 3]);
         body["format"] = json!(formats[place % 3]);
         ids.extend(api.submit(key, &body).await.unwrap().container_ids);
         api.step(10);

@@ -31,7 +31,7 @@ fn refusal_like(name: &str, trouble: &Trouble) -> Refusal {
 }
 
 fn plain() -> Value {
-    brief(json!({"seconds": 100}))
+    brief(&json!({"seconds": 100}))
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn what_is_wrong_with_a_brief_is_served_and_read_as_documented() {
     layered["projectLayerId"] = json!("lay_1");
     let key = Uuid::from_u128(101);
     api.client.submit("two", key, &layered.to_string(), TraceContext::default()).await.unwrap();
-    let moderated = brief(json!({"refuse": "MODERATION_BLOCKED"}));
+    let moderated = brief(&json!({"refuse": "MODERATION_BLOCKED"}));
     refusal_like("submit.refused-moderation-blocked", &api.submit(200, &moderated).await.unwrap_err());
     assert_eq!(api.running.account().jobs_made, 1, "no refusal made a job");
     for trouble in [
@@ -151,22 +151,22 @@ async fn a_full_bucket_says_how_long_and_the_wait_is_enough() {
 async fn every_code_that_a_brief_can_wish_for_gets_the_verdict_of_that_code() {
     let api = Api::start(Options::default()).await;
     let expected = [
-        ("UNAUTHENTICATED", Verdict::Hold(HoldScope::Account, HoldReason::Unauthenticated)),
-        ("FORBIDDEN_SCOPE", Verdict::Hold(HoldScope::Account, HoldReason::ForbiddenScope)),
-        ("KILL_SWITCH", Verdict::Hold(HoldScope::Account, HoldReason::KillSwitch)),
-        ("BILLING_EXHAUSTED", Verdict::Hold(HoldScope::Project, HoldReason::BillingExhausted)),
-        ("RATE_LIMITED", Verdict::Wait(Wait::RateLimited)),
-        ("VALIDATION_FAILED", Verdict::Refused),
-        ("MODERATION_BLOCKED", Verdict::Refused),
-        ("NOT_FOUND", Verdict::Refused),
-        ("CONFLICT", Verdict::SeenBefore),
-        ("IDEMPOTENCY_CONFLICT", Verdict::SeenBefore),
-        ("SOMETHING_NEW", Verdict::Refused),
+        ("UNAUTHENTICATED", 401, Verdict::Hold(HoldScope::Account, HoldReason::Unauthenticated)),
+        ("FORBIDDEN_SCOPE", 403, Verdict::Hold(HoldScope::Account, HoldReason::ForbiddenScope)),
+        ("KILL_SWITCH", 503, Verdict::Hold(HoldScope::Account, HoldReason::KillSwitch)),
+        ("BILLING_EXHAUSTED", 402, Verdict::Hold(HoldScope::Project, HoldReason::BillingExhausted)),
+        ("RATE_LIMITED", 429, Verdict::Wait(Wait::RateLimited)),
+        ("VALIDATION_FAILED", 422, Verdict::Refused),
+        ("MODERATION_BLOCKED", 422, Verdict::Refused),
+        ("NOT_FOUND", 404, Verdict::Refused),
+        ("CONFLICT", 409, Verdict::SeenBefore),
+        ("IDEMPOTENCY_CONFLICT", 409, Verdict::SeenBefore),
+        ("SOMETHING_NEW", 422, Verdict::Refused),
     ];
-    for (key, (code, meaning)) in (1..).zip(expected) {
-        let trouble = api.submit(key, &brief(json!({ "refuse": code }))).await.unwrap_err();
+    for (key, (code, status, meaning)) in (1..).zip(expected) {
+        let trouble = api.submit(key, &brief(&json!({ "refuse": code }))).await.unwrap_err();
         let Trouble::Refusal(refusal) = &trouble else { panic!("{trouble:?}") };
-        assert_eq!((refusal.code.as_str(), verdict(&trouble)), (code, meaning));
+        assert_eq!((refusal.code.as_str(), refusal.status, verdict(&trouble)), (code, status, meaning));
     }
     assert_eq!(api.running.account().jobs_made, 0);
 }
@@ -197,7 +197,7 @@ async fn every_fault_that_follows_an_acceptance_is_unknown_and_the_same_post_buy
     ];
     for (fault, kind) in unknown {
         let api = Api::start(Options::default()).await;
-        let body = brief(json!({"seconds": 100, "faults": [fault]}));
+        let body = brief(&json!({"seconds": 100, "faults": [fault]}));
         let trouble = api.submit(1, &body).await.unwrap_err();
         assert_eq!(verdict(&trouble), Verdict::Unknown, "{fault}: {trouble:?}");
         match (&trouble, kind) {
@@ -224,7 +224,7 @@ async fn every_fault_that_comes_before_the_work_makes_no_job_and_means_what_it_s
     ];
     for (fault, meaning) in faults {
         let api = Api::start(Options::default()).await;
-        let body = brief(json!({"seconds": 100, "faults": [fault]}));
+        let body = brief(&json!({"seconds": 100, "faults": [fault]}));
         assert_eq!(verdict(&api.submit(1, &body).await.unwrap_err()), meaning, "{fault}");
         assert_eq!(api.running.account().jobs_made, 0, "{fault}");
         api.submit(1, &body).await.unwrap_or_else(|trouble| panic!("{fault} is over: {trouble:?}"));
@@ -259,7 +259,7 @@ async fn a_read_that_goes_wrong_never_says_that_something_is_not_there() {
 #[tokio::test]
 async fn an_answer_that_is_too_slow_is_a_timeout_and_its_job_is_found_by_the_same_post() {
     let api = Api::start(Options::default()).await;
-    let body = brief(json!({"seconds": 100, "faults": ["slow"], "slowSeconds": 600}));
+    let body = brief(&json!({"seconds": 100, "faults": ["slow"], "slowSeconds": 600}));
     let impatient = client(&super::config::Layers {
         request_timeout: Duration::from_secs(1),
         ..settings(&api.running.base_url, &api.running.api_key)

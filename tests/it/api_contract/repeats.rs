@@ -11,7 +11,7 @@ const ID: &str = "254a4ce1-f4ca-42b1-9e36-17ca45ef3d39";
 const DAY_SECONDS: u64 = 24 * 3600;
 
 fn with_id(topic: &str) -> Value {
-    let mut body = brief(json!({"seconds": 100}));
+    let mut body = brief(&json!({"seconds": 100}));
     body["id"] = json!(ID);
     body["brief"]["topic"] = json!(topic);
     body

@@ -85,7 +85,7 @@ impl Api {
 }
 
 /// A request for one video, which asks the sandbox for its fate.
-pub fn brief(wish: Value) -> Value {
+pub fn brief(wish: &Value) -> Value {
     json!({
         "format": "video_remix", "brief": { "topic": "Morning runs", "targetPlatforms": ["tiktok"] },
         "metadata": { "sandbox": wish },
@@ -116,7 +116,7 @@ fn check(name: &str, got: &Got) {
 #[tokio::test]
 async fn a_generation_is_served_as_documented_from_its_start_to_its_completion() {
     let api = Api::start(Options::default()).await;
-    let body = brief(json!({"seconds": 100})).to_string();
+    let body = brief(&json!({"seconds": 100})).to_string();
     let accepted = api.post("/v1/projects/prj_1/content", "k", &body).await;
     check("submit.accepted-a", &accepted);
     let (job, container) = ids(&accepted);
@@ -138,7 +138,7 @@ async fn a_generation_is_served_as_documented_from_its_start_to_its_completion()
     assert_eq!((read.status.word(), read.container_ids), ("completed", vec![container.clone()]));
     let read = api.client.container(&container).await.unwrap();
     assert_eq!(read.record, api.get(&of_container).await.text, "verbatim");
-    assert_eq!(read.brief, Some(brief(json!(null))["brief"].clone()));
+    assert_eq!(read.brief, Some(brief(&json!(null))["brief"].clone()));
     assert!(api.client.progress(&container).await.unwrap().status.is_terminal());
 }
 
@@ -150,7 +150,7 @@ fn ids(accepted: &Got) -> (String, String) {
 }
 
 async fn started(api: &Api, key: &str, wish: Value) -> (String, String) {
-    ids(&api.post("/v1/projects/prj_1/content", key, &brief(wish).to_string()).await)
+    ids(&api.post("/v1/projects/prj_1/content", key, &brief(&wish).to_string()).await)
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn both_shapes_of_an_acceptance_and_every_form_of_our_id_are_served_and_re
                 ..Options::default()
             })
             .await;
-            let mut body = brief(json!({"seconds": 100}));
+            let mut body = brief(&json!({"seconds": 100}));
             body["id"] = json!(id);
             body["variantCount"] = json!(2);
             let got = api.post("/v1/projects/prj_1/content", "k", &body.to_string()).await;

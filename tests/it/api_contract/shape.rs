@@ -50,7 +50,7 @@ fn compare(path: &str, documented: &Value, served: &Value, found: &mut Vec<Strin
             }
         }
         (documented, served) => {
-            found.push(format!("{path} is documented as {documented} and served as {served}"))
+            found.push(format!("{path} is documented as {documented} and served as {served}"));
         }
     }
 }
