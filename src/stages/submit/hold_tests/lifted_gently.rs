@@ -146,21 +146,45 @@ async fn a_key_file_that_names_another_organization_is_noticed_before_anything_i
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("key");
     std::fs::write(&file, "lp_test_ours").unwrap();
-    let keys = vec!["lp_test_ours".to_owned(), "lp_test_theirs".to_owned()];
-    let options = Options { api_keys: keys, credits: Some(50), replay_billing: false, ..Options::default() };
-    let mut bench =
-        Bench::with(options, |settings| settings.layers.api_key = ApiKey::File(file.clone())).await;
+    let options = |key: &str, organization: &str| Options {
+        api_keys: vec![key.to_owned()],
+        organization_id: organization.to_owned(),
+        credits: Some(50),
+        replay_billing: false,
+        ..Options::default()
+    };
+    let ours = options("lp_test_ours", "org_ours");
+    let mut bench = Bench::with(ours, |settings| settings.layers.api_key = ApiKey::File(file.clone())).await;
     let desk = bench.stage.desk.clone();
-    desk.ledger.write(BindOrganization("org_ours".to_owned())).await.unwrap();
+    assert!(belongs(&desk, MINUTE, "org_ours".to_owned()).await);
     bench.send("p", 3, json!({})).await;
     bench.settle().await;
     assert_eq!(bench.held().await[0].1, "BILLING_EXHAUSTED");
     let posts = bench.api.posts();
+
+    // The same address, for whom this key is right.
+    let theirs = Sandbox::new(options("lp_test_theirs", "org_theirs"), bench.clock.clone());
+    bench.api.go_away().await;
+    let ours = std::mem::replace(&mut bench.api.sandbox, theirs);
+    bench.api.come_back().await;
     std::fs::write(&file, "lp_test_theirs").unwrap();
     bench.api.change("account", json!({"balance": 100_000})).await;
-    bench.pass(MINUTE * 3).await;
+    bench.pass(MINUTE * 5).await;
     assert!(bench.held().await.iter().any(|(_, reason, _)| reason == "OTHER_ORGANIZATION"));
+    assert!(reads_held(&bench));
+    let seen = bench.api.account();
+    assert_eq!(seen.posts.generate, 0);
+    assert!(seen.reads.whoami <= 6, "{}", seen.reads.whoami);
+
+    bench.api.go_away().await;
+    bench.api.sandbox = ours;
+    bench.api.come_back().await;
+    std::fs::write(&file, "lp_test_ours").unwrap();
+    bench.api.change("account", json!({"balance": 100_000})).await;
     assert_eq!(bench.api.posts(), posts);
+    bench.pass(MINUTE * 3).await;
+    assert_eq!((bench.held().await, bench.api.account().jobs_made), (vec![], 3));
+    assert!(!reads_held(&bench));
 }
 
 #[tokio::test]
