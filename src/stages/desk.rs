@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -73,15 +72,6 @@ impl Desk {
                     return result;
                 }
             }
-        }
-    }
-
-    /// Waits until the bell rings, the stage shall stop, or it is time to look again.
-    pub(super) async fn wait(&self, bell: &Notify, at_most: Duration) {
-        tokio::select! {
-            () = bell.notified() => {}
-            () = self.stopping.cancelled() => {}
-            () = self.clock.sleep(at_most.min(LOOK_AGAIN)) => {}
         }
     }
 }
