@@ -152,7 +152,7 @@ impl Board {
         Self {
             cadence,
             jobs: HashMap::new(),
-            projects: Projects::default(),
+            projects: Projects::new(&cadence),
             due: BTreeSet::new(),
             gone: VecDeque::new(),
             newly_overdue: Vec::new(),
@@ -259,12 +259,15 @@ impl Board {
         !self.gone.is_empty()
     }
 
-    /// Whether a sweep of the project could tell anything.
-    pub(super) fn has_watched(&self, project: &str) -> bool {
-        self.projects.members(project).any(|(_, job)| {
-            let followed = self.jobs.get(&job);
-            followed.is_some_and(|job| job.places.iter().any(|place| place.state == PlaceState::Watched))
-        })
+    /// Whether a sweep of the project could tell anything: that something is gone, or is there after all.
+    pub(super) fn is_worth_a_sweep(&self, project: &str, now_ms: i64) -> bool {
+        let could_tell = |place: &Place| match place.state {
+            PlaceState::Watched => place.due_ms <= now_ms,
+            PlaceState::Missing => true,
+            PlaceState::Queued | PlaceState::Ended => false,
+        };
+        let mut jobs = self.projects.members(project).filter_map(|(_, job)| self.jobs.get(&job));
+        jobs.any(|followed| followed.places.iter().any(could_tell))
     }
 
     /// A whole sweep of a project, asked for at `asked_ms`, has shown containers with these hashes. Those it has not

@@ -3,6 +3,8 @@
 //! Invariants:
 //! - A project is swept only while two or more jobs of it can be seen by a sweep, once at a time, and never sooner than
 //!   `sweep_interval` after its last sweep began.
+//! - A sweep should find something: with fewer than [`WORTH`] jobs in a project its sweeps are further apart, up to
+//!   `poll_max`, which is what the documented polls would be.
 //! - Sweeps leave room for what they find. When fewer than [`SHORT`] read permits are left for each page of one round
 //!   over all projects, they stretch in proportion: what is left shrinks until as many come back as are used.
 //! - A project whose sweeps fail, or take more pages than polling would take reads, is *blind*: its jobs are polled,
@@ -15,6 +17,8 @@ use super::cadence::Cadence;
 
 /// Read permits left, for each page, below which sweeps stretch.
 const SHORT: u64 = 10;
+/// Jobs of which one or so ends in each interval, when a generation takes a minute or two.
+const WORTH: i64 = 20;
 /// Failures in a row after which the jobs are polled.
 const BLIND_AFTER: u32 = 3;
 /// A project whose sweeps were too long waits this many intervals for the next.
@@ -25,10 +29,13 @@ const DOUBLINGS: u32 = 6;
 const MAX_PAGES: usize = 1_000;
 
 /// The projects in which jobs are running.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Projects {
+    /// `sweep_interval` and `poll_max`.
+    sweep_ms: i64,
+    max_ms: i64,
     all: HashMap<Arc<str>, Project>,
-    /// Those that can be swept and are not being swept, by when the last sweep began (and what failures add).
+    /// Those that can be swept and are not being swept, by when they are due while permits are plenty.
     order: BTreeSet<(i64, Arc<str>)>,
     /// Pages of one round over all of them.
     pages: u64,
@@ -38,7 +45,10 @@ pub(super) struct Projects {
 struct Project {
     /// Jobs that a sweep can see: first POST (milliseconds since 1970) and number.
     members: BTreeSet<(i64, i64)>,
+    /// When its last sweep began, and what failures add.
     base_ms: i64,
+    /// Under this time in the order.
+    due_ms: i64,
     under_way: bool,
     /// Of the last whole sweep.
     pages: u32,
@@ -62,12 +72,28 @@ impl Project {
         self.members.len() >= 2
     }
 
+    /// How far its sweeps are apart while permits are plenty.
+    fn interval_ms(&self, (sweep_ms, max_ms): (i64, i64)) -> i64 {
+        let jobs = i64::try_from(self.members.len()).unwrap_or(i64::MAX).max(1);
+        (sweep_ms.saturating_mul(WORTH) / jobs).min(max_ms).max(sweep_ms)
+    }
+
     fn weight(&self) -> u64 {
         if self.can_be_swept() { u64::from(self.pages.max(1)) } else { 0 }
     }
 }
 
 impl Projects {
+    pub(super) fn new(cadence: &Cadence) -> Self {
+        Self {
+            sweep_ms: cadence.sweep_ms,
+            max_ms: cadence.max_ms,
+            all: HashMap::new(),
+            order: BTreeSet::new(),
+            pages: 0,
+        }
+    }
+
     /// The one text of a project's id.
     pub(super) fn name(&mut self, project: &str) -> Arc<str> {
         if let Some((name, _)) = self.all.get_key_value(project) {
@@ -110,8 +136,8 @@ impl Projects {
     }
 
     /// The project to sweep now, if it is time; it is under way then. `available` read permits are left.
-    pub(super) fn start(&mut self, now_ms: i64, available: u32, cadence: &Cadence) -> Option<Arc<str>> {
-        let due_ms = self.due_ms(available, cadence)?;
+    pub(super) fn start(&mut self, now_ms: i64, available: u32) -> Option<Arc<str>> {
+        let due_ms = self.due_ms(available)?;
         if due_ms > now_ms {
             return None;
         }
@@ -121,13 +147,13 @@ impl Projects {
     }
 
     /// When the next sweep is due, by what is left of the budget now.
-    pub(super) fn due_ms(&self, available: u32, cadence: &Cadence) -> Option<i64> {
-        let (base_ms, _) = self.order.first()?;
+    pub(super) fn due_ms(&self, available: u32) -> Option<i64> {
+        let (due_ms, _) = self.order.first()?;
         let left = u64::from(available.max(1));
-        let wanted = self.pages.saturating_mul(SHORT);
-        let sweep_ms = u64::try_from(cadence.sweep_ms).unwrap_or(1);
-        let stretched_ms = if wanted <= left { sweep_ms } else { sweep_ms.saturating_mul(wanted) / left };
-        Some(base_ms.saturating_add(i64::try_from(stretched_ms).unwrap_or(i64::MAX)))
+        let missing = self.pages.saturating_mul(SHORT).saturating_sub(left);
+        let sweep_ms = u64::try_from(self.sweep_ms).unwrap_or(1);
+        let stretched_ms = sweep_ms.saturating_mul(missing) / left;
+        Some(due_ms.saturating_add(i64::try_from(stretched_ms).unwrap_or(i64::MAX)))
     }
 
     /// Nothing was there to look for: the sweep did not take place.
@@ -136,13 +162,8 @@ impl Projects {
     }
 
     /// A sweep that began at `started_ms` has ended.
-    pub(super) fn swept(
-        &mut self,
-        project: &Arc<str>,
-        started_ms: i64,
-        (outcome, pages): (Outcome, usize),
-        cadence: &Cadence,
-    ) {
+    pub(super) fn swept(&mut self, project: &Arc<str>, started_ms: i64, (outcome, pages): (Outcome, usize)) {
+        let sweep_ms = self.sweep_ms;
         self.ended(project, |project| {
             let pages = u32::try_from(pages).unwrap_or(u32::MAX);
             match outcome {
@@ -154,13 +175,13 @@ impl Projects {
                     project.failures = project.failures.saturating_add(1);
                     project.blind = true;
                     let doubled = TOO_LONG << project.failures.min(DOUBLINGS);
-                    project.base_ms = started_ms.saturating_add(cadence.sweep_ms.saturating_mul(doubled));
+                    project.base_ms = started_ms.saturating_add(sweep_ms.saturating_mul(doubled));
                 }
                 Outcome::Failed => {
                     project.failures = project.failures.saturating_add(1);
                     project.blind |= project.failures >= BLIND_AFTER;
                     let doubled = 1_i64 << project.failures.min(DOUBLINGS);
-                    project.base_ms = started_ms.saturating_add(cadence.sweep_ms.saturating_mul(doubled));
+                    project.base_ms = started_ms.saturating_add(sweep_ms.saturating_mul(doubled));
                 }
             }
         });
@@ -176,11 +197,12 @@ impl Projects {
     fn change(&mut self, name: &Arc<str>, change: impl FnOnce(&mut Project)) {
         let project = self.all.entry(Arc::clone(name)).or_default();
         self.pages -= project.weight();
-        self.order.remove(&(project.base_ms, Arc::clone(name)));
+        self.order.remove(&(project.due_ms, Arc::clone(name)));
         change(project);
         self.pages += project.weight();
+        project.due_ms = project.base_ms.saturating_add(project.interval_ms((self.sweep_ms, self.max_ms)));
         if project.can_be_swept() && !project.under_way {
-            self.order.insert((project.base_ms, Arc::clone(name)));
+            self.order.insert((project.due_ms, Arc::clone(name)));
         }
     }
 }
@@ -190,46 +212,53 @@ mod tests {
     use super::*;
     use crate::config::Settings;
 
-    fn cadence() -> Cadence {
-        Cadence::new(&Settings::builtin().track)
-    }
-
-    fn projects(names: &[&str]) -> Projects {
-        let mut projects = Projects::default();
+    fn projects(names: &[&str], jobs: i64) -> Projects {
+        let mut projects = Projects::new(&Cadence::new(&Settings::builtin().track));
         for name in names {
             let name = Arc::from(*name);
-            projects.join(&name, (0, 1));
-            projects.join(&name, (0, 2));
+            for job in 0..jobs {
+                projects.join(&name, (0, job));
+            }
         }
         projects
     }
 
     #[test]
     fn a_project_is_swept_while_two_jobs_run_and_not_sooner_than_the_interval() {
-        let (cadence, name) = (cadence(), Arc::from("a"));
-        let mut projects = Projects::default();
-        projects.join(&name, (0, 1));
-        assert_eq!(projects.start(10_000, 120, &cadence), None);
-        projects.join(&name, (0, 2));
-        assert_eq!(projects.start(10_000, 120, &cadence).as_deref(), Some("a"));
-        assert_eq!(projects.start(20_000, 120, &cadence), None, "it is under way");
-        projects.swept(&name, 10_000, (Outcome::Whole, 1), &cadence);
-        assert_eq!(projects.start(12_999, 120, &cadence), None);
-        assert!(projects.start(13_000, 120, &cadence).is_some());
-        projects.swept(&name, 13_000, (Outcome::Whole, 1), &cadence);
-        projects.leave(&name, (0, 2));
-        assert_eq!(projects.start(30_000, 120, &cadence), None);
+        let name = Arc::from("a");
+        let mut projects = projects(&[], 0);
+        projects.join(&name, (0, 0));
+        assert_eq!(projects.start(10_000, 120), None);
+        for job in 1..30 {
+            projects.join(&name, (0, job));
+        }
+        assert_eq!(projects.start(10_000, 120).as_deref(), Some("a"));
+        assert_eq!(projects.start(20_000, 120), None, "it is under way");
+        projects.swept(&name, 10_000, (Outcome::Whole, 1));
+        assert_eq!(projects.start(12_999, 120), None);
+        assert!(projects.start(13_000, 120).is_some());
+        projects.swept(&name, 13_000, (Outcome::Whole, 1));
+        for job in 1..30 {
+            projects.leave(&name, (0, job));
+        }
+        assert_eq!(projects.start(90_000, 120), None);
+    }
+
+    #[test]
+    fn a_few_jobs_are_swept_less_often_but_never_less_than_they_would_be_polled() {
+        for (jobs, due_ms) in [(2, 10_000), (10, 6_000), (20, 3_000), (200, 3_000)] {
+            assert_eq!(projects(&["a"], jobs).due_ms(120), Some(due_ms), "{jobs}");
+        }
     }
 
     #[test]
     fn projects_take_turns() {
-        let cadence = cadence();
-        let mut projects = projects(&["a", "b", "c"]);
+        let mut projects = projects(&["a", "b", "c"], 20);
         let mut order = Vec::new();
         for turn in 0..6 {
             let now_ms = 100_000 + turn * 3_000;
-            let project = projects.start(now_ms, 1_000, &cadence).unwrap();
-            projects.swept(&project, now_ms, (Outcome::Whole, 1), &cadence);
+            let project = projects.start(now_ms, 1_000).unwrap();
+            projects.swept(&project, now_ms, (Outcome::Whole, 1));
             order.push(project.to_string());
         }
         assert_eq!(order.concat(), "abcabc");
@@ -237,28 +266,27 @@ mod tests {
 
     #[test]
     fn sweeps_stretch_when_the_bucket_is_short() {
-        let cadence = cadence();
-        let mut projects = projects(&["a"]);
+        let mut projects = projects(&["a"], 20);
         for (available, due_ms) in [(120, 3_000), (10, 3_000), (5, 6_000), (1, 30_000), (0, 30_000)] {
-            assert_eq!(projects.due_ms(available, &cadence), Some(due_ms), "{available}");
+            assert_eq!(projects.due_ms(available), Some(due_ms), "{available}");
         }
-        let project = projects.start(3_000, 120, &cadence).unwrap();
-        projects.swept(&project, 0, (Outcome::Whole, 4), &cadence);
-        assert_eq!(projects.due_ms(10, &cadence), Some(12_000), "four pages");
+        let project = projects.start(3_000, 120).unwrap();
+        projects.swept(&project, 0, (Outcome::Whole, 4));
+        assert_eq!(projects.due_ms(10), Some(12_000), "four pages");
     }
 
     #[test]
     fn a_project_whose_sweeps_fail_or_do_not_end_is_polled_until_one_works() {
-        let (cadence, name) = (cadence(), Arc::from("a"));
-        let mut projects = projects(&["a"]);
+        let name = Arc::from("a");
+        let mut projects = projects(&["a"], 2);
         for swept in [true, true, false] {
-            projects.swept(&name, 0, (Outcome::Failed, 1), &cadence);
+            projects.swept(&name, 0, (Outcome::Failed, 1));
             assert_eq!(projects.is_swept("a"), swept);
         }
-        projects.swept(&name, 0, (Outcome::Whole, 1), &cadence);
+        projects.swept(&name, 0, (Outcome::Whole, 1));
         assert!(projects.is_swept("a"));
-        projects.swept(&name, 0, (Outcome::TooLong, 3), &cadence);
+        projects.swept(&name, 0, (Outcome::TooLong, 3));
         assert!(!projects.is_swept("a"));
-        assert!(projects.due_ms(120, &cadence).unwrap() > 60_000);
+        assert!(projects.due_ms(120).unwrap() > 60_000);
     }
 }

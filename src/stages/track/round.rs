@@ -130,7 +130,7 @@ impl Rounds {
         let available = self.reads.track.limits.available(Class::Read);
         while self.has_room(Priority::Sweep)
             && !self.board.has_gone()
-            && let Some(project) = self.board.projects.start(now_ms, available, &self.board.cadence)
+            && let Some(project) = self.board.projects.start(now_ms, available)
         {
             self.start_sweep(&project, now_ms);
         }
@@ -141,7 +141,7 @@ impl Rounds {
     fn until_due(&self, now_ms: i64, available: u32) -> Duration {
         let polls = self.board.next_due_ms().filter(|_| self.has_room(Priority::Poll));
         // What is left of the budget changes without a word, so a stretched sweep is looked at again.
-        let sweeps = self.board.projects.due_ms(available, &self.board.cadence);
+        let sweeps = self.board.projects.due_ms(available);
         let sweeps = sweeps.filter(|_| self.has_room(Priority::Sweep) && !self.board.has_gone());
         let sweeps = sweeps.map(|due_ms| due_ms.min(now_ms.saturating_add(self.board.cadence.sweep_ms)));
         let next_ms = polls.into_iter().chain(sweeps).min();
@@ -160,7 +160,7 @@ impl Rounds {
 
     fn start_sweep(&mut self, project: &Arc<str>, now_ms: i64) {
         let first = self.board.projects.members(project).next();
-        let Some((first_post_ms, _)) = first.filter(|_| self.board.has_watched(project)) else {
+        let Some((first_post_ms, _)) = first.filter(|_| self.board.is_worth_a_sweep(project, now_ms)) else {
             self.board.projects.skipped(project, now_ms);
             return;
         };
@@ -249,7 +249,7 @@ impl Rounds {
         let project = &swept.project;
         let was_swept = self.board.projects.is_swept(project);
         let outcome = (swept.outcome, swept.pages);
-        self.board.projects.swept(project, swept.asked_ms, outcome, &self.board.cadence);
+        self.board.projects.swept(project, swept.asked_ms, outcome);
         if swept.outcome == Outcome::Whole {
             self.board.shown(project, swept.asked_ms, |hash| swept.shown.contains(&hash), now_ms);
         }
@@ -275,6 +275,12 @@ impl Rounds {
             let more = overdue.len() - OVERDUE_LINES;
             tracing::warn!(stage = "track", more, "and more jobs are overdue");
         }
+    }
+
+    /// Whether nothing is under way.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
     }
 
     fn now_ms(&self) -> i64 {
