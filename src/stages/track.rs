@@ -6,7 +6,9 @@
 //! from the stored one, or once its own job is over and a read begun after that agrees with it. Failing to *see* a job
 //! never changes the job.
 //!
-//! - `board`: what is followed, and what is to be read next. Kept in memory, read again from the ledger at start.
+//! - `round`: one round of the stage; `find`: jobs that are new.
+//! - `board`, `followed`: what is followed, and what is to be read next. Kept in memory, read again from the ledger at
+//!   start.
 //! - `sweep`: one list page instead of 200 polls; why absence proves nothing by itself, and the budget.
 //! - `projects`: which projects are swept, and when; `cadence`: the documented polls, for what no sweep can see.
 //! - `look`, `reads`, `ends`: what is read, and what that means; `settle`: what is written.
@@ -17,6 +19,8 @@
 mod board;
 mod cadence;
 mod ends;
+mod find;
+mod followed;
 mod kept;
 mod look;
 mod patience;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::board::{Look, Only, Over, Seen, Sight};
 use super::ends::{container_end, has_ended, job_decides};
+use super::followed::{Look, Only, Over, Seen, Sight};
 use super::reads::{Answer, Reads};
 use crate::job::JobReading;
 use crate::layers::Priority;

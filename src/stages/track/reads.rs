@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Track;
-use super::board::Look;
+use super::followed::Look;
 use super::kept::Kept;
 use crate::job::{ContainerReading, JobReading, Trouble};
 use crate::layers::{Class, Permit, Priority};

@@ -7,25 +7,18 @@ use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::Track;
-use super::board::{Board, Look, Seen};
+use super::board::Board;
 use super::cadence::Cadence;
+use super::find::Known;
+use super::followed::{Look, Seen};
 use super::kept::Kept;
 use super::projects::Outcome;
 use super::reads::Reads;
 use super::sweep::{Plan, Swept};
 use crate::layers::{Class, Priority};
-use crate::ledger::{LedgerError, NoteAnswered};
-use crate::stages::back_off::after;
+use crate::ledger::NoteAnswered;
 use crate::stages::desk::LOOK_AGAIN;
 
-/// Jobs read from the ledger in one page.
-const PAGE: u32 = 5_000;
-/// Jobs accepted this shortly before the newest known one are looked for again: commits are not in order of time.
-const OVERLAP_MS: i64 = 10_000;
-/// How often all running jobs are looked for: one whose commit had to wait (a full disk) may be older than that.
-const LOOK_FOR_ALL: Duration = Duration::from_secs(30);
-/// How often jobs that were given up are looked for.
-const LOOK_FOR_LOST: Duration = Duration::from_hours(1);
 /// Overdue jobs that get a line of their own in the log, each time.
 const OVERDUE_LINES: usize = 10;
 
@@ -35,9 +28,9 @@ const PLACES: [usize; 3] = [64, 8, 64];
 
 /// The stage at work.
 pub(super) struct Rounds {
-    reads: Reads,
+    pub reads: Reads,
     pub board: Board,
-    known: Known,
+    pub known: Known,
     under_way: JoinSet<Report>,
     /// What each task is, should it panic.
     kinds: HashMap<Id, Priority>,
@@ -63,54 +56,6 @@ impl Rounds {
             kinds: HashMap::new(),
             taken: [0; 3],
         }
-    }
-
-    /// Takes up jobs that are running, or were given up, and not followed yet.
-    pub(super) async fn find_new(&mut self) {
-        if let Err(error) = self.find_running().await {
-            tracing::error!(stage = "track", %error, "running jobs could not be read from the ledger");
-        }
-        if let Err(error) = self.find_lost().await {
-            tracing::error!(stage = "track", %error, "lost jobs could not be read from the ledger");
-        }
-    }
-
-    async fn find_running(&mut self) -> Result<(), LedgerError> {
-        let now_ms = self.now_ms();
-        let mut after = self.known.search_from(now_ms);
-        loop {
-            let ledger = &self.reads.track.desk.ledger;
-            let page = ledger.running_ids(after, PAGE).await?;
-            let new: Vec<i64> =
-                page.iter().map(|(_, job)| *job).filter(|job| !self.board.knows(*job)).collect();
-            for running in ledger.running_details(&new).await? {
-                self.board.take_up(running, false, now_ms);
-            }
-            let Some(last) = page.last() else { return Ok(()) };
-            after = *last;
-            self.known.newest_ms = self.known.newest_ms.max(last.0);
-            if page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn find_lost(&mut self) -> Result<(), LedgerError> {
-        let now_ms = self.now_ms();
-        if self.known.lost_again_ms > now_ms {
-            return Ok(());
-        }
-        let mut after_job = 0;
-        loop {
-            let page = self.reads.track.desk.ledger.lost(after_job, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after_job = last.job;
-            for running in page {
-                self.board.take_up(running, true, now_ms);
-            }
-        }
-        self.known.lost_again_ms = after(now_ms, LOOK_FOR_LOST);
-        Ok(())
     }
 
     /// Starts what is due, as far as there is room; returns how long until more is.
@@ -230,7 +175,7 @@ impl Rounds {
             Ok((_, Report::Swept(swept))) => self.swept(&swept, now_ms),
             Ok((_, Report::GaveUp(job, true))) => {
                 self.board.forget_job(job, now_ms);
-                self.known.lost_again_ms = 0;
+                self.known.look_for_lost();
             }
             Ok((_, Report::GaveUp(_, false))) => {}
             Err(error) if error.is_panic() => {
@@ -283,45 +228,7 @@ impl Rounds {
         self.under_way.is_empty()
     }
 
-    fn now_ms(&self) -> i64 {
+    pub(super) fn now_ms(&self) -> i64 {
         self.reads.track.desk.clock.now_ms()
-    }
-}
-
-/// How far the ledger was searched.
-#[derive(Debug, Default)]
-struct Known {
-    /// When the newest known job was accepted, milliseconds since 1970.
-    newest_ms: i64,
-    /// When all running ones are looked for next.
-    all_again_ms: i64,
-    /// When those that were given up are looked for next.
-    lost_again_ms: i64,
-}
-
-impl Known {
-    /// After which acceptance (its time and job) to search now.
-    fn search_from(&mut self, now_ms: i64) -> (i64, i64) {
-        if self.all_again_ms > now_ms {
-            return (self.newest_ms.saturating_sub(OVERLAP_MS), 0);
-        }
-        self.all_again_ms = after(now_ms, LOOK_FOR_ALL);
-        (0, 0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_whose_acceptance_was_committed_late_is_found_without_a_restart() {
-        let mut known = Known::default();
-        assert_eq!(known.search_from(1_000_000), (0, 0));
-        known.newest_ms = 1_005_000;
-        assert_eq!(known.search_from(1_006_000), (995_000, 0));
-        // Accepted at 970 000, and the disk was full until now.
-        assert_eq!(known.search_from(1_030_000), (0, 0));
-        assert_eq!(known.search_from(1_031_000), (995_000, 0));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::board::Look;
+use super::followed::Look;
 use super::reads::Reads;
 use crate::ledger::{ContainerEnd, GiveUp, LedgerError, Of, Settle, SettleLate};
 use crate::telemetry::Metrics;
