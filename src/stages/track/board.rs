@@ -180,7 +180,7 @@ impl Board {
             }
             if any_shown {
                 followed.patience.answered(now_ms, longest_gap_ms);
-                self.to_note.extend(followed.patience.to_note(self.cadence.give_up_ms).map(|ms| (job, ms)));
+                self.to_note.extend(followed.patience.take_note(self.cadence.give_up_ms).map(|ms| (job, ms)));
             }
         }
     }
@@ -346,7 +346,7 @@ impl Board {
             return false;
         }
         let give_up = followed.patience.answered_read(now_ms, limits);
-        self.to_note.extend(followed.patience.to_note(limits.1).map(|ms| (job, ms)));
+        self.to_note.extend(followed.patience.take_note(limits.1).map(|ms| (job, ms)));
         give_up
     }
 

@@ -101,7 +101,7 @@ mod tests {
         let (mut age_ms, mut interval_ms) = (2_000.0_f64, 2_000.0_f64);
         for _ in 0..30 {
             interval_ms = (interval_ms * 1.3).min(10_000.0);
-            #[expect(clippy::cast_possible_truncation, reason = "a few minutes")]
+            #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "a few minutes")]
             let ours = cadence.poll_ms(age_ms as i64, 0) as f64;
             assert!((ours - interval_ms).abs() <= 1.0, "{ours} instead of {interval_ms} at {age_ms}");
             age_ms += interval_ms;

@@ -66,6 +66,7 @@ impl Rounds {
 
 /// How far the ledger was searched.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "units belong to names of numbers")]
 pub(super) struct Known {
     /// When the newest known job was accepted, milliseconds since 1970.
     newest_ms: i64,

@@ -86,7 +86,7 @@ mod tests {
     #[tokio::test]
     async fn a_poll_gets_through_while_others_always_wait() {
         let clock = Clock::stepped(jiff::Timestamp::UNIX_EPOCH);
-        let numbers = Numbers { reads: 1, writes: 1, starts: 1, window: Duration::from_secs(60) };
+        let numbers = Numbers { reads: 1, writes: 1, starts: 1, window: Duration::from_mins(1) };
         let limits = Limits::new(Some(numbers), clock.clone(), Metrics::new([]));
         let kept = Kept::default();
         let poll = tokio::spawn({

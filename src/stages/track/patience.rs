@@ -53,7 +53,7 @@ impl Patience {
     }
 
     /// What to note in the ledger now, if it is time to.
-    pub(super) fn to_note(&mut self, give_up_ms: i64) -> Option<i64> {
+    pub(super) fn take_note(&mut self, give_up_ms: i64) -> Option<i64> {
         let due = self.answered_ms - self.noted_ms >= NOTE_MS.max(give_up_ms / NOTE_PARTS);
         due.then(|| {
             self.noted_ms = self.answered_ms;
@@ -91,20 +91,20 @@ mod tests {
         patience.silent();
         let _after_failures = patience.answered_read(60_000, LIMITS);
         let _after_a_long_gap = patience.answered_read(10 * HOUR, LIMITS);
-        assert_eq!(patience.to_note(0), None);
+        assert_eq!(patience.take_note(0), None);
         let _counted = patience.answered_read(10 * HOUR + 60_000, LIMITS);
-        assert_eq!(patience.to_note(0), Some(60_000));
+        assert_eq!(patience.take_note(0), Some(60_000));
     }
 
     #[test]
     fn what_was_noted_is_gone_on_from_and_noted_again_only_in_steps() {
         let mut patience = Patience::noted(HOUR);
         assert!(!patience.answered_read(1, LIMITS), "the first of ten");
-        assert_eq!(patience.to_note(HOUR), None);
+        assert_eq!(patience.take_note(HOUR), None);
         patience.answered(60_000, LIMITS.0);
-        assert_eq!(patience.to_note(HOUR), None, "a millisecond too early");
+        assert_eq!(patience.take_note(HOUR), None, "a millisecond too early");
         patience.answered(60_001, LIMITS.0);
-        assert_eq!(patience.to_note(HOUR), Some(HOUR + 60_000));
-        assert_eq!(patience.to_note(HOUR), None);
+        assert_eq!(patience.take_note(HOUR), Some(HOUR + 60_000));
+        assert_eq!(patience.take_note(HOUR), None);
     }
 }

@@ -69,10 +69,6 @@ impl Reads {
         permit
     }
 
-    #[expect(
-        clippy::result_large_err,
-        reason = "the error of every call to the API; one HTTP request dwarfs its copy"
-    )]
     fn told<T>(&self, answer: Result<T, Trouble>) -> Answer<T> {
         match answer {
             Ok(reading) => Answer::Told(reading),

@@ -93,7 +93,7 @@ impl Bench {
             match Ledger::open(&folder.path().join("ledger.db"), options).await {
                 Ok(ledger) => break ledger,
                 Err(LedgerError::Locked { .. }) if Instant::now() < deadline => {
-                    tokio::task::yield_now().await
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => panic!("{error}"),
             }

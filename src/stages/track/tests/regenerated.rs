@@ -1,5 +1,6 @@
 //! Regenerated containers: no sweep sees them, and their old end is never taken for the new one.
 
+use super::fixture::Fixture;
 use super::*;
 
 /// One brief whose only container failed, and its rerun under way.
@@ -29,10 +30,45 @@ async fn its_old_end_is_never_taken_for_the_new_one() {
 
 #[tokio::test]
 async fn an_end_like_the_old_one_counts_once_its_own_job_is_over() {
-    let (mut bench, _api) = rerun(&json!({ "seconds": 60, "fail": "RENDER_FAILED" })).await;
-    bench.pass(75).await;
+    let api = Fixture::default();
+    let key = "lp_test_0123456789abcdef_x";
+    let mut bench = Bench::against(&api.serve().await, key, clock(), None).await;
+    api.job("job_1", "failed", &[]);
+    api.container("cnt_1", "failed");
+    bench.start_as(brief("p", "b1", &json!({})), Some("job_1"), &["cnt_1"]).await;
+    bench.pass(12).await;
+    // It fails again, and the API tells no time of it: the record is the same as before.
+    bench.receive(&brief("p", "b1", &json!({ "run": 2 }))).await;
+    bench.inspect().await;
+    api.job("job_2", "running", &[]);
+    bench.start_as(brief("p", "b1", &json!({ "run": 2 })), Some("job_2"), &["cnt_1"]).await;
+    bench.pass(60).await;
+    assert_eq!(bench.told().await.len(), 1);
+    api.job("job_2", "failed", &[]);
+    bench.pass(12).await;
     let records = bench.records().await;
     assert_eq!((&records[1]["type"], &records[1]["run"]), (&json!("container.failed"), &json!(2)));
+}
+
+#[tokio::test]
+async fn its_old_end_is_not_taken_for_the_new_one_even_when_its_job_is_over() {
+    let api = Fixture::default();
+    let key = "lp_test_0123456789abcdef_x";
+    let mut bench = Bench::against(&api.serve().await, key, clock(), None).await;
+    api.job("job_1", "failed", &[]);
+    api.container("cnt_1", "failed");
+    bench.start_as(brief("p", "b1", &json!({})), Some("job_1"), &["cnt_1"]).await;
+    bench.pass(12).await;
+    bench.receive(&brief("p", "b1", &json!({ "run": 2 }))).await;
+    bench.inspect().await;
+    // The job says that it completed; the record still shows the failure before it.
+    api.job("job_2", "completed", &[]);
+    bench.start_as(brief("p", "b1", &json!({ "run": 2 })), Some("job_2"), &["cnt_1"]).await;
+    bench.pass(120).await;
+    assert_eq!(bench.told().await.len(), 1, "read again, on the cadence");
+    api.container("cnt_1", "completed");
+    bench.pass(12).await;
+    assert_eq!(bench.records().await[1]["type"], "container.completed");
 }
 
 #[tokio::test]
