@@ -164,6 +164,7 @@ impl Worker {
             limits: self.limits.clone(),
             settings: Arc::new(self.settings.track.clone()),
             prices: self.prices.clone(),
+            probe_interval: self.settings.submit.probe_interval,
         };
         let publish = Publish {
             desk: self.desk.clone(),

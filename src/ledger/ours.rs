@@ -13,6 +13,8 @@ pub(super) enum OurFailure {
     Expired,
     /// The API made fewer containers than were promised, or lost one.
     ContainerMissing,
+    /// The API answered for long and never told how it ended.
+    GenerationLost,
 }
 
 impl OurFailure {
@@ -24,6 +26,12 @@ impl OurFailure {
             Self::Expired => {
                 ("EXPIRED", "its expiresAt passed before it was its turn; nothing was bought".into(), None)
             }
+            Self::GenerationLost => (
+                "GENERATION_LOST",
+                "the API never told how it ended; should a result come after all, it is published by itself"
+                    .into(),
+                None,
+            ),
             Self::ContainerMissing => {
                 ("CONTAINER_MISSING", "the job ended at the API without this container".into(), None)
             }

@@ -4,11 +4,11 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
+use super::LedgerError;
 use super::ours::OurFailure;
 use super::outbox::{ContainerPart, end_run, insert_container_record};
 use super::rows::{BriefRow, RunRow, follow_jobs, note};
 use super::writer::Write;
-use super::{Ledger, LedgerError};
 use crate::job::BriefState;
 use crate::record::{RecordError, RecordType};
 
@@ -33,7 +33,7 @@ impl Ended {
         }
     }
 
-    const fn record_type(self) -> RecordType {
+    pub(super) const fn record_type(self) -> RecordType {
         match self {
             Self::Completed => RecordType::ContainerCompleted,
             Self::Failed => RecordType::ContainerFailed,
@@ -83,6 +83,33 @@ pub struct Settled {
     pub missing: usize,
     /// The job has ended: there is nothing left to follow.
     pub over: bool,
+    /// The brief as people name it, and the format that was asked for or became of it.
+    pub of: Of,
+}
+
+/// Whose containers were settled, for logs and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Of {
+    /// `project/batch/brief`
+    pub brief: String,
+    /// What was asked for or became of it, when known.
+    pub format: Option<String>,
+}
+
+impl Of {
+    /// Whose job this is; nobody's, if there is no such job.
+    pub(super) async fn job(db: &mut SqliteConnection, job: i64) -> Result<Self, LedgerError> {
+        let found: Option<(String, String, String, Option<String>)> = sqlx::query_as(
+            "SELECT b.project_id, b.batch_id, b.brief_id, coalesce(j.format, r.format) FROM job j \
+             JOIN brief b ON b.id = j.brief JOIN run r ON r.brief = j.brief AND r.run = j.run WHERE j.id = $1",
+        )
+        .bind(job)
+        .fetch_optional(db)
+        .await?;
+        let of =
+            |(project, batch, brief, format)| Self { brief: format!("{project}/{batch}/{brief}"), format };
+        Ok(found.map(of).unwrap_or_default())
+    }
 }
 
 impl Write for Settle {
@@ -90,12 +117,12 @@ impl Write for Settle {
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Settled, LedgerError>> {
         Box::pin(async move {
-            let mut settled = Settled::default();
+            let mut settled = Settled { of: Of::job(db, self.job).await?, ..Settled::default() };
             for end in &self.ends {
                 settled.newly.push(finish_container(db, self.job, end, self.now_ms).await?);
             }
             if self.close {
-                settled.missing = close(db, self.job, self.now_ms).await?;
+                settled.missing = close(db, self.job, Unnamed::Missing, self.now_ms).await?;
             }
             settled.over = JobRow::running(db, self.job).await?.is_none();
             Ok(settled)
@@ -108,22 +135,39 @@ impl Write for Settle {
 }
 
 #[derive(sqlx::FromRow)]
-struct JobRow {
-    brief: i64,
-    run: i64,
-    kind: String,
-    api_job_id: Option<String>,
-    format: Option<String>,
+pub(super) struct JobRow {
+    pub brief: i64,
+    pub run: i64,
+    pub kind: String,
+    pub api_job_id: Option<String>,
+    pub format: Option<String>,
 }
 
 impl JobRow {
-    async fn running(db: &mut SqliteConnection, job: i64) -> Result<Option<Self>, LedgerError> {
+    pub(super) async fn running(db: &mut SqliteConnection, job: i64) -> Result<Option<Self>, LedgerError> {
         Ok(sqlx::query_as(
             "SELECT brief, run, kind, api_job_id, format FROM job WHERE id = $1 AND state = 'running'",
         )
         .bind(job)
         .fetch_optional(db)
         .await?)
+    }
+
+    /// What the record of a container that has ended says.
+    pub(super) fn part<'a>(&'a self, end: &'a ContainerEnd, (variant, of): (i64, i64)) -> ContainerPart<'a> {
+        ContainerPart {
+            kind: end.ended.record_type(),
+            variant,
+            variant_count: of,
+            regenerated: (self.kind == "regenerate").then_some(end.container.as_str()),
+            container_id: &end.container,
+            job_id: self.api_job_id.as_deref(),
+            format: end.format.as_deref().or(self.format.as_deref()),
+            record: end.record.as_deref(),
+            error: end.error.as_ref(),
+            credits_estimate: end.credits_estimate,
+            ended_ms: end.ended_ms,
+        }
     }
 }
 
@@ -134,6 +178,16 @@ pub(super) async fn finish_container(
     end: &ContainerEnd,
     now_ms: i64,
 ) -> Result<bool, LedgerError> {
+    finish_container_as(db, job, (end, end.ended.word()), now_ms).await
+}
+
+/// The same, with the status that the ledger keeps for it.
+pub(super) async fn finish_container_as(
+    db: &mut SqliteConnection,
+    job: i64,
+    (end, status): (&ContainerEnd, &str),
+    now_ms: i64,
+) -> Result<bool, LedgerError> {
     let Some(row) = JobRow::running(db, job).await? else { return Ok(false) };
     let variant: Option<i64> = sqlx::query_scalar(
         "UPDATE container SET status = $3, record = coalesce($4, record), ended_at = $5 \
@@ -141,7 +195,7 @@ pub(super) async fn finish_container(
     )
     .bind(job)
     .bind(&end.container)
-    .bind(end.ended.word())
+    .bind(status)
     .bind(&end.record)
     .bind(end.ended_ms)
     .fetch_optional(&mut *db)
@@ -149,20 +203,8 @@ pub(super) async fn finish_container(
     let Some(variant) = variant else { return Ok(false) };
     let brief = BriefRow::by_id(db, row.brief).await?;
     let run = RunRow::get(db, row.brief, row.run).await?;
-    let part = ContainerPart {
-        kind: end.ended.record_type(),
-        variant,
-        variant_count: run.variant_count.max(run.owed),
-        regenerated: (row.kind == "regenerate").then_some(end.container.as_str()),
-        container_id: &end.container,
-        job_id: row.api_job_id.as_deref(),
-        format: end.format.as_deref().or(row.format.as_deref()),
-        record: end.record.as_deref(),
-        error: end.error.as_ref(),
-        credits_estimate: end.credits_estimate,
-        ended_ms: end.ended_ms,
-    };
-    insert_container_record(db, &brief, &run, &part, now_ms).await?;
+    let variants = (variant, run.variant_count.max(run.owed));
+    insert_container_record(db, &brief, &run, &row.part(end, variants), now_ms).await?;
     finish_job_if_complete(db, job, &row, now_ms).await?;
     Ok(true)
 }
@@ -212,6 +254,15 @@ pub(super) async fn finish_run_if_complete(
     if run.made < run.owed {
         return follow_jobs(db, at, now_ms).await;
     }
+    let state = state_of_containers(db, at).await?;
+    end_run(db, at, state, now_ms).await
+}
+
+/// The state that follows from a brief's containers once all of them have ended.
+pub(super) async fn state_of_containers(
+    db: &mut SqliteConnection,
+    at: (i64, i64),
+) -> Result<BriefState, LedgerError> {
     let (completed, canceled, all, refused): (i64, i64, i64, i64) = sqlx::query_as(
         "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'canceled'), count(*), \
          (SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND state = 'rejected') FROM container WHERE brief = $1",
@@ -220,7 +271,7 @@ pub(super) async fn finish_run_if_complete(
     .bind(at.1)
     .fetch_one(&mut *db)
     .await?;
-    let state = if completed == all {
+    Ok(if completed == all {
         BriefState::Completed
     } else if completed > 0 {
         BriefState::Partial
@@ -228,12 +279,25 @@ pub(super) async fn finish_run_if_complete(
         BriefState::Canceled
     } else {
         BriefState::Failed
-    };
-    end_run(db, at, state, now_ms).await
+    })
 }
 
-/// Every promised container that the API never named is missing.
-async fn close(db: &mut SqliteConnection, job: i64, now_ms: i64) -> Result<usize, LedgerError> {
+/// What becomes of promised containers that the API never named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unnamed {
+    /// The job is over: they never came to be.
+    Missing,
+    /// The job was given up: they may still come.
+    Lost,
+}
+
+/// Ends every promised container that the API never named, and with it the job.
+pub(super) async fn close(
+    db: &mut SqliteConnection,
+    job: i64,
+    unnamed: Unnamed,
+    now_ms: i64,
+) -> Result<usize, LedgerError> {
     let Some(row) = JobRow::running(db, job).await? else { return Ok(0) };
     let run = RunRow::get(db, row.brief, row.run).await?;
     let brief = BriefRow::by_id(db, row.brief).await?;
@@ -241,18 +305,22 @@ async fn close(db: &mut SqliteConnection, job: i64, now_ms: i64) -> Result<usize
         .bind(row.brief)
         .fetch_all(&mut *db)
         .await?;
-    let error = OurFailure::ContainerMissing.error();
+    let (status, error) = match unnamed {
+        Unnamed::Missing => ("failed", OurFailure::ContainerMissing.error()),
+        Unnamed::Lost => ("lost", OurFailure::GenerationLost.error()),
+    };
     let mut missing = 0;
     if row.kind == "generate" {
         for variant in (1..=run.owed).filter(|variant| !named.contains(variant)) {
             sqlx::query(
-                "INSERT INTO container (brief, variant, id, job, run, status, known_at, ended_at) VALUES ($1, $2, '', $3, $4, 'failed', $5, $5)",
+                "INSERT INTO container (brief, variant, id, job, run, status, known_at, ended_at) VALUES ($1, $2, '', $3, $4, $6, $5, $5)",
             )
             .bind(row.brief)
             .bind(variant)
             .bind(job)
             .bind(row.run)
             .bind(now_ms)
+            .bind(status)
             .execute(&mut *db)
             .await?;
             let part = ContainerPart {
@@ -274,97 +342,4 @@ async fn close(db: &mut SqliteConnection, job: i64, now_ms: i64) -> Result<usize
     }
     finish_job_if_complete(db, job, &row, now_ms).await?;
     Ok(missing)
-}
-
-/// A job that is being followed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Running {
-    /// The ledger's number of the job.
-    pub job: i64,
-    /// Its brief.
-    pub brief: i64,
-    /// The brief as people name it.
-    pub label: String,
-    /// `generate` or `regenerate`.
-    pub kind: String,
-    /// The API's job id; `None` when only its container is known.
-    pub api_job_id: Option<String>,
-    /// The project.
-    pub project_id: String,
-    /// When the API accepted it, milliseconds since 1970.
-    pub accepted_ms: i64,
-    /// What was asked for or became of it.
-    pub format: Option<String>,
-    /// Containers asked for.
-    pub variant_count: i64,
-    /// For a regenerate: `completedAt` and `failedAt` before its first POST, as JSON; `None` if found running.
-    pub seen_before: Option<String>,
-    /// Its containers that have not ended, by the API's ids.
-    pub open: Vec<String>,
-}
-
-#[derive(sqlx::FromRow)]
-struct RunningRow {
-    id: i64,
-    brief: i64,
-    project_id: String,
-    batch_id: String,
-    brief_id: String,
-    kind: String,
-    api_job_id: Option<String>,
-    accepted_at: Option<i64>,
-    format: Option<String>,
-    variant_count: i64,
-    seen_before: Option<String>,
-    open: Option<String>,
-}
-
-impl Ledger {
-    /// Running jobs of this input, oldest first, up to `limit` after the one that was accepted at this time (milliseconds
-    /// since 1970) and has this number.
-    pub async fn running(
-        &self,
-        (accepted_ms, job): (i64, i64),
-        limit: u32,
-    ) -> Result<Vec<Running>, LedgerError> {
-        let rows: Vec<RunningRow> = sqlx::query_as(
-            "SELECT j.id, j.brief, j.project_id, j.batch_id, b.brief_id, j.kind, j.api_job_id, j.accepted_at, \
-             coalesce(j.format, r.format) AS format, r.variant_count, j.seen_before, \
-             (SELECT group_concat(c.id, char(10)) FROM container c WHERE c.job = j.id AND c.status = 'running') AS open \
-             FROM job j JOIN brief b ON b.id = j.brief JOIN run r ON r.brief = j.brief AND r.run = j.run \
-             WHERE j.state = 'running' AND j.input = $1 AND j.accepted_at >= $2 AND (j.accepted_at > $2 OR j.id > $3) \
-             ORDER BY j.accepted_at, j.id LIMIT $4",
-        )
-        .bind(self.input().word())
-        .bind(accepted_ms)
-        .bind(job)
-        .bind(limit)
-        .fetch_all(&self.reader().pool)
-        .await?;
-        Ok(rows.into_iter().map(RunningRow::running).collect())
-    }
-}
-
-impl RunningRow {
-    fn running(self) -> Running {
-        Running {
-            job: self.id,
-            brief: self.brief,
-            label: format!("{}/{}/{}", self.project_id, self.batch_id, self.brief_id),
-            kind: self.kind,
-            api_job_id: self.api_job_id,
-            project_id: self.project_id,
-            accepted_ms: self.accepted_at.unwrap_or(0),
-            format: self.format,
-            variant_count: self.variant_count,
-            seen_before: self.seen_before,
-            open: self
-                .open
-                .unwrap_or_default()
-                .split('\n')
-                .filter(|id| !id.is_empty())
-                .map(ToOwned::to_owned)
-                .collect(),
-        }
-    }
 }

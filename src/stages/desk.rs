@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::holds::Reads;
@@ -86,15 +85,6 @@ impl Desk {
                     return result;
                 }
             }
-        }
-    }
-
-    /// Waits until the bell rings, the stage shall stop, or it is time to look again.
-    pub(super) async fn wait(&self, bell: &Notify, at_most: Duration) {
-        tokio::select! {
-            () = bell.notified() => {}
-            () = self.stopping.cancelled() => {}
-            () = self.clock.sleep(at_most.min(LOOK_AGAIN)) => {}
         }
     }
 }

@@ -1,0 +1,123 @@
+//! The two reads that tell about a job, each with its permit in hand.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Track;
+use super::followed::Look;
+use super::kept::Kept;
+use crate::job::{ContainerReading, JobReading, Trouble};
+use crate::layers::{Class, Permit, Priority};
+use crate::stages::holds::note_refusal;
+use crate::telemetry::{Incident, Weight, kind_of};
+
+/// How long reads wait after a 429 that names no time.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// What reads are made with. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Reads {
+    pub track: Track,
+    pub kept: Kept,
+}
+
+/// What a read told.
+#[derive(Debug)]
+pub(super) enum Answer<T> {
+    /// The API told.
+    Told(T),
+    /// The API has nothing under this id.
+    NotThere,
+    /// No answer, or none about this.
+    Silent,
+}
+
+impl Reads {
+    /// Reads the job of a look.
+    pub(super) async fn job(&self, look: &Look, id: &str) -> Answer<JobReading> {
+        let permit = self.permit(look, look.priority).await;
+        if self.held() {
+            permit.unused();
+            return Answer::Silent;
+        }
+        let answer = self.track.api.job(id).await;
+        permit.answered();
+        self.told("job", answer).await
+    }
+
+    /// Reads a container of a look.
+    pub(super) async fn container(
+        &self,
+        look: &Look,
+        id: &str,
+        priority: Priority,
+    ) -> Answer<ContainerReading> {
+        let permit = self.permit(look, priority).await;
+        if self.held() {
+            permit.unused();
+            return Answer::Silent;
+        }
+        let answer = self.track.api.container(id).await;
+        permit.answered();
+        self.told("container", answer).await
+    }
+
+    /// Whether a hold stops reads: a dead key reads nothing, and another organization's 404s would be lies.
+    pub(super) fn held(&self) -> bool {
+        self.track.desk.reads_held.load(Ordering::Acquire)
+    }
+
+    /// What follows from a read that told nothing. It never changes a job.
+    pub(super) async fn troubled(&self, subject: &'static str, trouble: &Trouble) {
+        let (weight, detail) = match trouble {
+            Trouble::NotConnected(detail) => (Weight::SaidElsewhere, detail.as_str()),
+            Trouble::NoAnswer(lost) => (Weight::Warning, lost.detail.as_str()),
+            Trouble::Refusal(refusal) => {
+                // After a 429, which should not have come, the bucket rests.
+                if refusal.status == 429 {
+                    self.track.limits.slow(Class::Read, refusal.retry_after.unwrap_or(SLOW));
+                }
+                (Weight::Warning, refusal.message.as_str())
+            }
+        };
+        self.track.desk.troubles.note(&Incident {
+            subject,
+            kind: &kind_of(trouble),
+            weight,
+            then: "it is read again; failing to see a job never changes it",
+            stage: "track",
+            job: None,
+            brief: "",
+            batch: "",
+            attempt: None,
+            detail,
+        });
+        note_refusal(&self.track.desk, self.track.probe_interval, trouble).await;
+    }
+
+    async fn permit(&self, look: &Look, priority: Priority) -> Permit {
+        if look.regenerate && !look.lost && priority == Priority::Poll {
+            return self.kept.acquire(&self.track.limits).await;
+        }
+        let permit = self.track.limits.acquire_read(priority).await;
+        self.kept.other_granted();
+        permit
+    }
+
+    async fn told<T>(&self, subject: &'static str, answer: Result<T, Trouble>) -> Answer<T> {
+        match answer {
+            Ok(reading) => {
+                self.track.desk.troubles.answered(subject);
+                Answer::Told(reading)
+            }
+            Err(trouble) if trouble.is_not_found() => {
+                // The key may have become that of another organization meanwhile.
+                if self.held() { Answer::Silent } else { Answer::NotThere }
+            }
+            Err(trouble) => {
+                self.troubled(subject, &trouble).await;
+                Answer::Silent
+            }
+        }
+    }
+}
