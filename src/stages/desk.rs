@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,11 @@ impl Desk {
     /// What people call a project: its alias, else its id.
     pub fn project_name<'a>(&'a self, project_id: &'a str) -> &'a str {
         self.aliases.get(project_id).map_or(project_id, String::as_str)
+    }
+
+    /// Whether a hold stops reads too. What a read told meanwhile is not believed: it may be another organization's.
+    pub fn reads_are_held(&self) -> bool {
+        self.reads_held.load(Ordering::Acquire)
     }
 
     /// The metric label of a project.

@@ -80,7 +80,10 @@ pub(super) async fn look_up(stage: &Submit, job: &Claimed, may_repeat: bool) -> 
             format!("container {id} exists with another brief"),
             Duration::ZERO,
         ),
-        Err(trouble) if trouble.is_not_found() => not_found(stage, job, may_repeat, id).await,
+        // Under a key that may be another organization's, a 404 says nothing.
+        Err(trouble) if trouble.is_not_found() && !stage.desk.reads_are_held() => {
+            not_found(stage, job, may_repeat, id).await
+        }
         Err(_) => LookedUp::nothing(
             Found::Later,
             format!("container {id} could not be read"),

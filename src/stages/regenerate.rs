@@ -38,7 +38,9 @@ pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
             ApiStatus::Running(_) => Found::Running,
         },
         // If the API does not have it any more, the POST will say so definitely; a 404 alone proves nothing.
-        Err(trouble) if trouble.is_not_found() => Found::Ended(NOT_SEEN.to_owned()),
+        Err(trouble) if trouble.is_not_found() && !stage.desk.reads_are_held() => {
+            Found::Ended(NOT_SEEN.to_owned())
+        }
         Err(trouble) => {
             note_refusal(&stage.desk, stage.settings.probe_interval, &trouble).await;
             Found::Later(after(now_ms, AGAIN))

@@ -21,7 +21,6 @@ mod trial;
 mod unknown;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
@@ -160,7 +159,7 @@ impl Submit {
     }
 
     async fn round(&self, under_way: &mut UnderWay) -> Result<Round, LedgerError> {
-        if !self.desk.reads_held.load(Ordering::Acquire) {
+        if !self.desk.reads_are_held() {
             self.start_inspections(&mut under_way.inspections).await?;
         }
         let free = u32::try_from(self.settings.concurrency.saturating_sub(under_way.posts.len()))

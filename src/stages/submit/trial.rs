@@ -74,7 +74,7 @@ impl Submit {
                     || same_brief(&job.body, reading.brief.as_ref());
                 Some(ours)
             }
-            Err(trouble) if trouble.is_not_found() => {
+            Err(trouble) if trouble.is_not_found() && !self.desk.reads_are_held() => {
                 // If it does not know its own id either, it only lags behind.
                 let own = self.read(named.first()?).await?;
                 own.is_ok().then_some(false)

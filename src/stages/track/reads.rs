@@ -1,6 +1,5 @@
 //! The two reads that tell about a job, each with its permit in hand.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Track;
@@ -36,7 +35,7 @@ impl Reads {
     /// Reads the job of a look.
     pub(super) async fn job(&self, look: &Look, id: &str) -> Answer<JobReading> {
         let permit = self.permit(look, look.priority).await;
-        if self.held() {
+        if self.track.desk.reads_are_held() {
             permit.unused();
             return Answer::Silent;
         }
@@ -53,18 +52,13 @@ impl Reads {
         priority: Priority,
     ) -> Answer<ContainerReading> {
         let permit = self.permit(look, priority).await;
-        if self.held() {
+        if self.track.desk.reads_are_held() {
             permit.unused();
             return Answer::Silent;
         }
         let answer = self.track.api.container(id).await;
         permit.answered();
         self.told("container", answer).await
-    }
-
-    /// Whether a hold stops reads: a dead key reads nothing, and another organization's 404s would be lies.
-    pub(super) fn held(&self) -> bool {
-        self.track.desk.reads_held.load(Ordering::Acquire)
     }
 
     /// What follows from a read that told nothing. It never changes a job.
@@ -112,7 +106,7 @@ impl Reads {
             }
             Err(trouble) if trouble.is_not_found() => {
                 // The key may have become that of another organization meanwhile.
-                if self.held() { Answer::Silent } else { Answer::NotThere }
+                if self.track.desk.reads_are_held() { Answer::Silent } else { Answer::NotThere }
             }
             Err(trouble) => {
                 self.troubled(subject, &trouble).await;

@@ -60,7 +60,7 @@ impl Rounds {
 
     /// Starts what is due, as far as there is room; returns how long until more is.
     pub(super) fn start_due(&mut self) -> Duration {
-        if self.reads.held() {
+        if self.reads.track.desk.reads_are_held() {
             return LOOK_AGAIN;
         }
         let now_ms = self.now_ms();

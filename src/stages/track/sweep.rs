@@ -95,7 +95,7 @@ impl Reads {
         };
         while swept.pages < plan.page_limit {
             let permit = self.track.limits.acquire_read(Priority::Sweep).await;
-            if self.held() {
+            if self.track.desk.reads_are_held() {
                 permit.unused();
                 swept.outcome = Outcome::Failed;
                 return swept;
