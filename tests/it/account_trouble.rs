@@ -108,7 +108,7 @@ async fn an_empty_wallet_holds_every_project_at_once_and_says_what_is_needed_and
     assert!(posts <= 6, "{posts} POSTs");
     let status = briefd(dir.path(), &["status"], &with_ledger(&variables, dir.path())).output().unwrap();
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(status.contains("everything: BILLING_EXHAUSTED since"), "{status}");
+    assert!(status.contains("account: BILLING_EXHAUSTED since"), "{status}");
     assert!(status.contains("(needs 120, has 0)"), "{status}");
 
     sandbox.change("account", &json!({"balance": 100_000})).await;

@@ -90,7 +90,7 @@ async fn a_repeat_under_the_same_key_collects_what_was_bought_and_the_story_tell
     let account = scene.sandbox.account().await;
     assert_eq!(account["jobsMade"], 1);
     scene.refused(&["resolve", "x", "--repeat", "--yes"], "is completed, not parked");
-    scene.done(&["show", "x"], "reason support: it is there");
+    scene.done(&["show", "x"], "because: support: it is there");
     assert_eq!(scene.worker.series("briefd_ledger_imbalance").await.to_bits(), 0.0_f64.to_bits());
 }
 

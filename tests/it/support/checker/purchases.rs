@@ -20,6 +20,9 @@ struct Account {
     keys: BTreeMap<String, Key>,
     #[serde(default)]
     jobs_by_key: BTreeMap<String, Vec<String>>,
+    /// Containers that one job made, and that a record without `jobId` tells of.
+    #[serde(skip)]
+    only_jobs_of: BTreeSet<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,13 +48,36 @@ struct Key {
 /// Says what is wrong with the account by itself, and against the records.
 pub fn check(account: &Value, results: &Results, violations: &mut Vec<String>) {
     let account = match Account::deserialize(account) {
-        Ok(account) => account,
+        Ok(account) => account.with_jobs_that_nobody_told(results),
         Err(error) => return violations.push(format!("the sandbox's account cannot be read: {error}")),
     };
     check_keys(&account, violations);
     check_records(&account, results, violations);
     check_intents(results, violations);
     check_bill(&account, results, violations);
+}
+
+impl Account {
+    /// A job of which every answer was lost is known by its container alone, and its records have no `jobId`: they tell of
+    /// the one job that made that container.
+    fn with_jobs_that_nobody_told(mut self, results: &Results) -> Self {
+        let unnamed: BTreeSet<_> = results
+            .records()
+            .filter(|record| record.job_id.is_none())
+            .filter_map(|record| record.container_id.clone())
+            .collect();
+        let mut jobs: BTreeMap<String, usize> = BTreeMap::new();
+        for container in self.jobs.iter().flat_map(|job| &job.container_ids) {
+            *jobs.entry(container.clone()).or_default() += 1;
+        }
+        self.only_jobs_of = unnamed.into_iter().filter(|container| jobs.get(container) == Some(&1)).collect();
+        self
+    }
+
+    /// Whether a record tells of this generation.
+    fn is_told(&self, told: &BTreeSet<(&str, &str)>, job: &str, container: &str) -> bool {
+        told.contains(&(job, container)) || self.only_jobs_of.contains(container)
+    }
 }
 
 /// One key, one job, one body.
@@ -82,7 +108,7 @@ fn check_records(account: &Account, results: &Results, violations: &mut Vec<Stri
     for job in &account.jobs {
         for container in &job.container_ids {
             bought.insert((job.id.as_str(), container.as_str()));
-            if !told_of.contains(&(job.id.as_str(), container.as_str())) {
+            if !account.is_told(&told_of, &job.id, container) {
                 violations.push(format!("{container} of {} was paid for and lost: no record of it", job.id));
             }
         }
@@ -108,17 +134,22 @@ fn check_intents(results: &Results, violations: &mut Vec<String>) {
 
 /// Every credit that was charged has a completed record, and nothing is still reserved.
 fn check_bill(account: &Account, results: &Results, violations: &mut Vec<String>) {
-    let completed: BTreeSet<_> = results
-        .records()
-        .filter(|record| record.kind == "container.completed")
-        .filter_map(Record::generation)
-        .collect();
+    let completed = |job: &Job| {
+        let of_job = |record: &&Record| {
+            let container =
+                record.container_id.as_deref().filter(|id| job.container_ids.iter().any(|own| own == id));
+            record.kind == "container.completed"
+                && container.is_some_and(|id| match &record.job_id {
+                    Some(told) => *told == job.id,
+                    None => account.only_jobs_of.contains(id),
+                })
+        };
+        let containers: BTreeSet<_> =
+            results.records().filter(of_job).map(|record| &record.container_id).collect();
+        len(containers.len())
+    };
     let price = |job: &Job| job.credits / len(job.container_ids.len()).max(1);
-    let worth: u64 = account
-        .jobs
-        .iter()
-        .map(|job| price(job) * len(completed.iter().filter(|(id, _)| *id == job.id).count()))
-        .sum();
+    let worth: u64 = account.jobs.iter().map(|job| price(job) * completed(job)).sum();
     if account.credits.charged != worth {
         let charged = account.credits.charged;
         violations
