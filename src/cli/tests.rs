@@ -108,6 +108,7 @@ impl World {
             probe_project: None,
             probing: false,
             forget_starts_ms: None,
+            turn: crate::ledger::Turn::default(),
         };
         self.ledger.write(claim).await.unwrap().claimed.remove(0)
     }

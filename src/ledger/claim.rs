@@ -9,6 +9,7 @@ use super::outbox::{ContainerPart, insert_brief_failed, insert_container_record}
 use super::rows::{BriefRow, Input, RunRow, follow_jobs, note};
 use super::settle::finish_run_if_complete;
 use super::spent::spend_starts;
+use super::turns::Turn;
 use super::writer::Write;
 use super::{Ledger, LedgerError};
 use crate::record::RecordType;
@@ -48,6 +49,8 @@ pub struct Claim {
     /// The job tests a hold: each time another one, so that one that is refused whatever happens does not keep the hold
     /// in force for all.
     pub probing: bool,
+    /// Whose turn it is among batches: that of the claim before.
+    pub turn: Turn,
     /// Starts that were drawn before this count against no rate limit any more, milliseconds since 1970; `None`: there is
     /// no limit, and nothing is kept.
     pub forget_starts_ms: Option<i64>,
@@ -62,6 +65,8 @@ pub struct Work {
     pub expired: usize,
     /// Jobs that have no place yet were left out, because none is free.
     pub full: bool,
+    /// Whose turn it is next.
+    pub turn: Turn,
 }
 
 /// A job that may be `POSTed` now.
@@ -119,17 +124,18 @@ impl Write for Claim {
         Box::pin(async move {
             let expired = self.expire(db).await?;
             if self.limit == 0 {
-                return Ok(Work { expired, full: true, ..Work::default() });
+                return Ok(Work { expired, full: true, turn: self.turn.clone(), ..Work::default() });
             }
             let room = self.room(db).await?;
             let mut claimed = Vec::new();
-            for id in self.choose(db, room).await? {
+            let mut turn = self.turn.clone();
+            for id in self.choose(db, room, &mut turn).await? {
                 claimed.push(self.claim(db, id).await?);
             }
             if let Some(forget_ms) = self.forget_starts_ms {
                 spend_starts(db, claimed.len(), self.now_ms, forget_ms).await?;
             }
-            Ok(Work { claimed, expired, full: room.places <= 0 || room.running <= 0 })
+            Ok(Work { claimed, expired, full: room.places <= 0 || room.running <= 0, turn })
         })
     }
 }
@@ -143,14 +149,6 @@ macro_rules! not_held {
          AND json_extract(held.value, '$[0]') IN ('', project_id))"
     };
 }
-
-/// `+` keeps the planner from the index of times, which would have it sort the whole backlog.
-pub(super) const READY: &str = concat!(
-    "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1 AND +due_at <= $2 AND NOT silent \
-     AND (kind = 'generate' OR seen_before IS NOT NULL)",
-    not_held!(),
-    " ORDER BY priority DESC, id LIMIT $6"
-);
 
 /// Jobs of unknown outcome.
 pub(super) const REPEAT: &str = concat!(
@@ -191,8 +189,13 @@ struct Room {
 }
 
 impl Claim {
-    /// Repeats first, then the highest priority, then arrival.
-    async fn choose(&self, db: &mut SqliteConnection, room: Room) -> Result<Vec<i64>, LedgerError> {
+    /// Repeats first, then new starts in their turns.
+    async fn choose(
+        &self,
+        db: &mut SqliteConnection,
+        room: Room,
+        turn: &mut Turn,
+    ) -> Result<Vec<i64>, LedgerError> {
         if self.probing {
             return self.due(db, PROBE, 1, room).await;
         }
@@ -203,7 +206,7 @@ impl Claim {
         let running = room.running - i64::try_from(silent.len()).unwrap_or(i64::MAX);
         ids.extend(silent);
         let rest = left(&ids).min(room.places).min(running);
-        ids.extend(self.due(db, READY, rest, room).await?);
+        ids.extend(turn.take(db, self, usize::try_from(rest).unwrap_or(0)).await?);
         Ok(ids)
     }
 

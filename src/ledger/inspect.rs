@@ -36,7 +36,7 @@ pub struct Inspection {
     pub made_by_job: Option<String>,
 }
 
-/// `+` as in [`READY`].
+/// `+` keeps the planner from the index of times, which would have it sort the whole backlog.
 pub(super) const UNREAD: &str = "SELECT j.id, j.brief, j.project_id, j.container, \
     (SELECT o.api_job_id FROM container c JOIN job o ON o.id = c.job WHERE c.brief = j.brief AND c.variant = j.variant) AS made_by_job \
     FROM job j WHERE j.state = 'ready' AND j.claim IS NULL AND j.input = $1 AND +j.due_at <= $2 \

@@ -34,7 +34,7 @@ use super::regenerate::inspect;
 use super::{Desk, Prices};
 use crate::config;
 use crate::layers::{self, Class, Limits, Permit};
-use crate::ledger::{Claim, Inspect, LedgerError, Work};
+use crate::ledger::{Claim, Inspect, LedgerError, Turn, Work};
 
 /// Containers read at once before a rerun, so that a large one never keeps other jobs from starting.
 const INSPECTIONS: usize = 8;
@@ -70,6 +70,8 @@ struct UnderWay {
     posting: Vec<(AbortHandle, String)>,
     inspections: JoinSet<()>,
     tests: Tests,
+    /// Whose turn it is among batches.
+    turn: Turn,
 }
 
 impl UnderWay {
@@ -203,11 +205,12 @@ impl Submit {
     ) -> Result<Work, LedgerError> {
         let mut permits = self.permits(claim.limit);
         let limit = u32::try_from(permits.len()).unwrap_or(u32::MAX);
-        let claim = Claim { limit, now_ms: self.desk.clock.now_ms(), ..claim };
+        let claim = Claim { limit, now_ms: self.desk.clock.now_ms(), turn: under_way.turn.clone(), ..claim };
         let work = self.desk.ledger.write(claim).await;
         let jobs = work.as_ref().map_or(0, |work| work.claimed.len());
         permits.drain(jobs.min(permits.len())..).for_each(Permit::unused);
         let work = work?;
+        under_way.turn = work.turn.clone();
         if work.expired > 0 {
             self.desk.ledger.wake().publish().notify_one();
         }

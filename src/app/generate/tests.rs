@@ -142,6 +142,7 @@ impl ByHand {
             probe_project: None,
             probing: false,
             forget_starts_ms: None,
+            turn: crate::ledger::Turn::default(),
             repeat_after_ms: 0,
         };
         let job = self.ledger.write(claim).await.unwrap().claimed[0].id;

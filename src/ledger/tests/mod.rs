@@ -131,6 +131,7 @@ impl Bench {
             probe_project: None,
             probing: false,
             forget_starts_ms: None,
+            turn: Turn::default(),
         }
     }
 

@@ -54,6 +54,7 @@ impl Submit {
             probe_project: None,
             probing: false,
             forget_starts_ms: self.limits.forget_before_ms(Class::Start),
+            turn: crate::ledger::Turn::default(),
         };
         let stands = |hold: &Hold| match tests.asking.iter().any(|asked| is_of(hold, asked)) || hold.easing {
             true if hold.by_api => Stands::OneJob,
@@ -187,6 +188,7 @@ pub(super) mod tests {
             probe_project: None,
             probing: false,
             forget_starts_ms: None,
+            turn: crate::ledger::Turn::default(),
         };
         let (claim, tries) = bound(claim, holds.iter().map(|(hold, stands)| (hold, *stands)), posting);
         (claim, tries.into_iter().map(|one| (one.scope, one.claim)).collect())

@@ -148,6 +148,7 @@ impl Bench {
             probing: false,
             repeat_after_ms: 0,
             forget_starts_ms: None,
+            turn: crate::ledger::Turn::default(),
         };
         self.ledger().write(claim).await.unwrap().claimed.remove(0)
     }
