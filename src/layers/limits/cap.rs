@@ -192,7 +192,9 @@ mod tests {
         cap.job_ended();
         let passes = burst(&mut cap, 200, 32);
         assert_eq!(passes.len(), 2);
-        passes.into_iter().for_each(|pass| cap.accepted(pass));
+        for pass in passes {
+            cap.accepted(pass);
+        }
         assert_eq!(cap.room(5_099), 0);
     }
 
@@ -216,7 +218,9 @@ mod tests {
         cap.accepted(tried[0]);
         let followed = burst(&mut cap, 5_100, 32);
         assert_eq!(followed.len(), 2);
-        followed.into_iter().for_each(|pass| cap.accepted(pass));
+        for pass in followed {
+            cap.accepted(pass);
+        }
         let followed = burst(&mut cap, 5_200, 32);
         assert_eq!(followed.len(), 4);
         cap.accepted(followed[0]);

@@ -59,7 +59,7 @@ async fn a_read_leaves_only_once_its_permit_is_stored() {
 #[tokio::test]
 async fn a_slice_is_as_large_as_who_waits_for_it_at_most_a_tenth_of_the_limit_and_never_more_than_is_left() {
     let (limits, _, _) = of_worker(Some(Numbers::STANDARD));
-    let reads = spawn_reads(&limits, 114).await;
+    let reads = spawn_reads(&limits, 120).await;
     let mut sizes = Vec::new();
     while let Some(slice) = wanted(&limits).await {
         sizes.push(slice.n());
@@ -78,7 +78,7 @@ async fn what_is_left_of_a_slice_is_granted_for_a_tenth_of_the_window_and_then_d
     reads.iter().for_each(JoinHandle::abort);
     settle().await;
     slice.stored();
-    clock.advance(LIFE - Duration::from_millis(1));
+    clock.advance(Duration::from_millis(5_999));
     assert_eq!(served(&spawn_reads(&limits, 1).await), 1);
     clock.advance(Duration::from_millis(1));
     let late = spawn_reads(&limits, 1).await;
@@ -181,7 +181,7 @@ async fn what_was_drawn_before_a_restart_counts_from_its_latest_possible_answer(
     assert_eq!(limits.available(Class::Start), 10 - 4);
     clock.advance(Duration::from_millis(BACK_MS - 54_000));
     assert_eq!(limits.available(Class::Start), 10 - 3);
-    clock.advance(Duration::from_millis(54_000));
+    clock.advance(Duration::from_secs(54));
     assert_eq!(limits.available(Class::Start), 10);
     assert_eq!(limits.available(Class::Write), 60, "the classes do not share permits");
 }
@@ -249,6 +249,9 @@ struct Asked {
     answered_ms: Option<i64>,
 }
 
+/// What is stored as drawn: class, milliseconds since 1970, how many.
+type Rows = Arc<StdMutex<Vec<(Class, i64, u32)>>>;
+
 /// A worker that can be killed, and what outlives it.
 struct Life {
     numbers: Numbers,
@@ -256,7 +259,7 @@ struct Life {
     limits: Limits,
     /// How long each commit takes, and whether it fails; again and again.
     commits: Vec<(u64, bool)>,
-    rows: Arc<StdMutex<Vec<(Class, i64, u32)>>>,
+    rows: Rows,
     asked: Arc<StdMutex<Vec<Asked>>>,
     tasks: Vec<JoinHandle<()>>,
     drawer: JoinHandle<()>,
@@ -326,18 +329,12 @@ impl Life {
             self.pass(30_000).await;
         }
         assert!(self.tasks.iter().all(JoinHandle::is_finished), "everybody is served in the end");
-        let asked = self.asked.lock().unwrap().clone();
-        asked
+        self.asked.lock().unwrap().clone()
     }
 }
 
 /// Stores slices until it is aborted.
-fn draw(
-    limits: &Limits,
-    clock: &Clock,
-    rows: &Arc<StdMutex<Vec<(Class, i64, u32)>>>,
-    commits: Vec<(u64, bool)>,
-) -> JoinHandle<()> {
+fn draw(limits: &Limits, clock: &Clock, rows: &Rows, commits: Vec<(u64, bool)>) -> JoinHandle<()> {
     let (limits, clock, rows) = (limits.clone(), clock.clone(), Arc::clone(rows));
     tokio::spawn(async move {
         for (takes_ms, works) in commits.into_iter().cycle() {
