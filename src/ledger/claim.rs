@@ -158,9 +158,9 @@ pub(super) const REPEAT: &str = concat!(
     " ORDER BY due_at, id LIMIT $6"
 );
 
-/// Jobs that found no connection: they have their place.
+/// Jobs that found no connection: they have their place. `+` as above.
 pub(super) const SILENT: &str = concat!(
-    "SELECT id FROM job WHERE silent AND state = 'ready' AND claim IS NULL AND input = $1 AND due_at <= $2",
+    "SELECT id FROM job WHERE silent AND +state = 'ready' AND claim IS NULL AND input = $1 AND +due_at <= $2",
     not_held!(),
     " ORDER BY due_at, id LIMIT $6"
 );

@@ -137,10 +137,11 @@ async fn generate_ends_when_only_refused_batches_are_left_and_goes_on_after_the_
     variables.push(("BRIEFD__SUBMIT__CONCURRENCY", "1".to_owned()));
     variables.push(("BRIEFD__SUBMIT__STOP_AFTER_REFUSALS", "3".to_owned()));
     variables.push(("BRIEFD__LEDGER__URL", format!("sqlite://{}/ledger.db", dir.path().display())));
+    let projects = ["p", "q"];
     let write = |layer: Option<&str>| {
         let line = |n: usize| {
-            let mut brief = json!({"projectId": if n % 2 == 0 { "p" } else { "q" }, "briefId": n.to_string(),
-                "brief": {"hook": "x"}});
+            let mut brief =
+                json!({"projectId": projects[n % 2], "briefId": n.to_string(), "brief": {"hook": "x"}});
             if let (Some(layer), 0) = (layer, n % 2) {
                 brief["projectLayerId"] = json!(layer);
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::ledger::claim::NEXT_DUE;
+use crate::ledger::claim::{NEXT_DUE, REPEAT, SILENT};
 use crate::ledger::inspect::UNREAD;
 use crate::ledger::outbox::PENDING;
 use crate::ledger::turns::{BATCH, DUE, OLDEST, PRIORITY};
@@ -210,6 +210,100 @@ async fn what_each_round_asks_is_answered_by_an_index_however_long_the_backlog()
         assert!(plan.contains(index), "{plan}");
         assert!(!plan.contains("TEMP B-TREE") && !plan.contains("SCAN job"), "{plan}");
     }
+    // These are no more than there are places.
+    for (query, index) in [(REPEAT, "job_repeat"), (SILENT, "job_silent")] {
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}")))
+                .fetch_all(&bench.ledger.reader().pool)
+                .await
+                .unwrap();
+        assert!(plan[0].3.contains(index), "{plan:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_without_a_connection_keeps_its_place_and_any_answer_frees_it() {
+    let bench = Bench::new().await;
+    for number in 1..=6 {
+        bench.send(numbered(number, json!({}))).await;
+    }
+    let places = || Claim { submitting_max: 2, ..bench.claim_of(10) };
+    let claimed = bench.write(places()).await.unwrap().claimed;
+    for job in &claimed {
+        bench.record(job.id, AttemptOutcome::Again(Again::NotConnected)).await.unwrap();
+    }
+    assert_eq!(bench.ledger.silent().await.unwrap(), (2, Some("p".to_owned())));
+    assert_eq!(ids(&bench.write(places()).await.unwrap().claimed), ["b1", "b2"], "they have their places");
+    bench.record(claimed[0].id, AttemptOutcome::Again(Again::Unclaimed)).await.unwrap();
+    assert_eq!(bench.ledger.silent().await.unwrap().0, 2, "what did not leave tells nothing");
+    bench.record(claimed[1].id, AttemptOutcome::Again(Again::ToldToWait)).await.unwrap();
+    assert_eq!(bench.ledger.silent().await.unwrap().0, 1);
+    let next = bench.write(places()).await.unwrap();
+    assert_eq!(
+        (ids(&next.claimed), next.full),
+        (vec!["b1", "b2"], false),
+        "one place is free, for who is next"
+    );
+    bench.accept(claimed[0].id, &["c1"]).await;
+    bench.refuse(claimed[1].id, "MODERATION_BLOCKED").await;
+    assert_eq!(bench.ledger.silent().await.unwrap().0, 0);
+    let next = bench.write(places()).await.unwrap().claimed;
+    assert_eq!(ids(&next), ["b3", "b4"]);
+    bench.lose_answer(next[0].id).await;
+    let found = bench.record(next[1].id, AttemptOutcome::Again(Again::FoundInPart)).await.unwrap();
+    assert_eq!(found, JobState::Submitting);
+    assert_eq!(bench.ledger.silent().await.unwrap().0, 1, "what was found is not silent");
+    assert!(bench.write(places()).await.unwrap().full);
+}
+
+#[tokio::test]
+async fn what_a_crash_cut_off_keeps_its_place() {
+    let bench = Bench::new().await;
+    for number in 1..=2 {
+        bench.send(numbered(number, json!({}))).await;
+    }
+    bench.claim().await;
+    let bench = bench.crash().await;
+    assert_eq!(bench.ledger.silent().await.unwrap().0, 2);
+}
+
+#[tokio::test]
+async fn a_hold_that_was_lifted_meanwhile_is_not_set_again_by_its_test() {
+    let bench = Bench::new().await;
+    let hold = Hold {
+        scope: HoldScope::Account,
+        reason: "API_DOWN".to_owned(),
+        detail: String::new(),
+        required: None,
+        available: None,
+        stops_reads: false,
+        by_api: true,
+        since_ms: bench.now(),
+        probe_ms: Some(bench.now()),
+        easing: false,
+    };
+    let easing = Hold { easing: true, available: Some(7), ..hold.clone() };
+    assert!(!bench.write(ChangeHold(easing.clone())).await.unwrap());
+    assert_eq!(bench.ledger.reader().holds().await.unwrap(), []);
+    bench.write(SetHold(hold)).await.unwrap();
+    assert!(bench.write(ChangeHold(easing.clone())).await.unwrap());
+    assert_eq!(bench.ledger.reader().holds().await.unwrap(), [easing]);
+}
+
+#[tokio::test]
+async fn whether_only_held_batches_are_left_is_known() {
+    let bench = Bench::new().await;
+    let only = async |batches: &[(&str, &str)]| {
+        let batches: Vec<_> = batches.iter().map(|(p, b)| ((*p).to_owned(), (*b).to_owned())).collect();
+        bench.ledger.waits_only_for(&batches).await.unwrap()
+    };
+    bench.send(numbered(1, json!({"batchId": "b"}))).await;
+    bench.send(numbered(2, json!({}))).await;
+    assert!(!only(&[("p", "b")]).await);
+    assert!(only(&[("p", "b"), ("", "")]).await);
+    assert!(!only(&[("q", "b"), ("", "")]).await);
+    bench.claim().await;
+    assert!(!only(&[("p", "b"), ("", "")]).await, "they are under way");
 }
 
 #[tokio::test]

@@ -57,12 +57,15 @@ impl Submit {
             AttemptOutcome::Again(Again::NotConnected | Again::Unanswered) => {
                 self.unanswered(in_force, &write.told.detail).await
             }
-            outcome => {
-                match outcome {
-                    AttemptOutcome::Accepted(_) => self.observed.refusals.accepted(&of),
-                    AttemptOutcome::Rejected(_, error) => self.refused_again(&of, error).await,
-                    AttemptOutcome::Again(_) | AttemptOutcome::Parked(..) => {}
-                }
+            AttemptOutcome::Accepted(_) => {
+                self.observed.refusals.accepted(&of);
+                self.answered(job, write, in_force).await
+            }
+            AttemptOutcome::Rejected(_, error) => {
+                self.refused_again(&of, error).await;
+                self.answered(job, write, in_force).await
+            }
+            AttemptOutcome::Again(_) | AttemptOutcome::Parked(..) => {
                 self.answered(job, write, in_force).await
             }
         };
@@ -207,7 +210,7 @@ impl Submit {
             return available;
         }
         let read_ms = self.desk.clock.now_ms();
-        let credits = self.ask(self.api.credits()).await.and_then(Result::ok);
+        let credits = self.ask(self.api.credits()).await.ok();
         let available = credits.and_then(|credits| {
             self.prices.learn(credits.per_format);
             credits.available

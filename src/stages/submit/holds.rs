@@ -56,9 +56,9 @@ impl Submit {
             forget_starts_ms: self.limits.forget_before_ms(Class::Start),
             turn: crate::ledger::Turn::default(),
         };
-        let stands = |hold: &Hold| match tests.asking.iter().any(|asked| is_of(hold, asked)) || hold.easing {
-            true if hold.by_api => Stands::OneJob,
-            _ => Stands::Closed,
+        let stands = |hold: &Hold| {
+            let asking = tests.asking.iter().any(|asked| is_of(hold, asked));
+            if asking || hold.easing { Stands::OneJob } else { Stands::Closed }
         };
         let (mut claim, mut tries) = bound(claim, holds.iter().map(|hold| (hold, stands(hold))), &posting);
         if tests.check_key_ms.is_some() {

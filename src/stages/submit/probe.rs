@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Submit;
-use crate::job::Trouble;
+use crate::job::{NoAnswer, NoAnswerKind, Trouble};
 use crate::layers::{Credits, ListQuery, Priority, Whoami};
 use crate::ledger::{ChangeHold, Hold, HoldScope, LedgerError};
 use crate::stages::back_off::after;
@@ -39,13 +39,13 @@ enum Found {
     AskWithAJob,
 }
 
-/// What the tests of one round have read already; the inner `None`: no answer in time.
+/// What the tests of one round have read already.
 #[derive(Default)]
 struct Answers {
-    me: Option<Option<Result<Whoami, Trouble>>>,
+    me: Option<Result<Whoami, Trouble>>,
     /// The ledger belongs to the key's organization.
     ours: bool,
-    credits: Option<Option<Result<Credits, Trouble>>>,
+    credits: Option<Result<Credits, Trouble>>,
 }
 
 impl Submit {
@@ -111,50 +111,48 @@ impl Submit {
     }
 
     /// Asks who we are, once a round, and draws the conclusions about key and organization.
-    async fn whoami<'a>(
-        &self,
-        answers: &'a mut Answers,
-        tests: &mut Tests,
-    ) -> Option<&'a Result<Whoami, Trouble>> {
-        if answers.me.is_none() {
-            let me = self.ask(self.api.whoami()).await;
-            let told = match &me {
-                Some(Ok(me)) => {
-                    if let Some(organization) = me.organization_id.clone() {
-                        answers.ours = belongs(&self.desk, self.settings.probe_interval, organization).await;
-                    }
-                    true
+    async fn whoami<'a>(&self, answers: &'a mut Answers, tests: &mut Tests) -> &'a Result<Whoami, Trouble> {
+        let me = match answers.me.take() {
+            Some(known) => known,
+            None => self.ask_who(answers, tests).await,
+        };
+        answers.me.insert(me)
+    }
+
+    async fn ask_who(&self, answers: &mut Answers, tests: &mut Tests) -> Result<Whoami, Trouble> {
+        let me = self.ask(self.api.whoami()).await;
+        let told = match &me {
+            Ok(me) => {
+                if let Some(organization) = me.organization_id.clone() {
+                    answers.ours = belongs(&self.desk, self.settings.probe_interval, organization).await;
                 }
-                Some(Err(trouble)) => {
-                    note_refusal(&self.desk, self.settings.probe_interval, trouble).await;
-                    trouble.is_not_found()
-                }
-                None => false,
-            };
-            if told {
-                tests.check_key_ms = None;
-                distrust_key(&self.desk, false);
-            } else if tests.check_key_ms.is_some() {
-                tests.check_key_ms = Some(after(self.desk.clock.now_ms(), CHECK_AGAIN));
+                true
             }
-            answers.me = Some(me);
+            Err(trouble) => {
+                note_refusal(&self.desk, self.settings.probe_interval, trouble).await;
+                trouble.is_not_found()
+            }
+        };
+        if told {
+            tests.check_key_ms = None;
+            distrust_key(&self.desk, false);
+        } else if tests.check_key_ms.is_some() {
+            tests.check_key_ms = Some(after(self.desk.clock.now_ms(), CHECK_AGAIN));
         }
-        answers.me.as_ref().and_then(Option::as_ref)
+        me
     }
 
     /// `GET`s may be answered although starts are not, so an answer is only a reason to try one.
     async fn look_for_life(&self, answers: &mut Answers, tests: &mut Tests) -> Found {
         let me = self.whoami(answers, tests).await;
-        if me.is_some_and(|answer| is_answer(answer) && !answer.as_ref().is_err_and(Trouble::is_not_found)) {
+        if is_answer(me) && !me.as_ref().is_err_and(Trouble::is_not_found) {
             return Found::AskWithAJob;
         }
         // A deployment without whoami, or one whose whoami alone is broken.
         let Ok((_, Some(project))) = self.desk.ledger.silent().await else { return Found::AskWithAJob };
         let query = ListQuery { limit: Some(1), ..ListQuery::default() };
-        match self.ask(self.api.list(&project, &query)).await {
-            Some(answer) if is_answer(&answer) => Found::AskWithAJob,
-            Some(_) | None => Found::Still,
-        }
+        let listed = self.ask(self.api.list(&project, &query)).await;
+        if is_answer(&listed) { Found::AskWithAJob } else { Found::Still }
     }
 
     /// Whether the wallet has what is needed, which the hold tells from now on.
@@ -162,7 +160,7 @@ impl Submit {
         if answers.credits.is_none() {
             answers.credits = Some(self.ask(self.api.credits()).await);
         }
-        let available = match answers.credits.as_ref().and_then(Option::as_ref) {
+        let available = match &answers.credits {
             Some(Ok(credits)) => {
                 self.prices.learn(credits.per_format.clone());
                 credits.available
@@ -191,8 +189,11 @@ impl Submit {
         self.prices.cheapest().and_then(|price| i64::try_from(price).ok()).unwrap_or(1).max(1)
     }
 
-    /// One read, given up after a while. `None`: no answer in time.
-    pub(super) async fn ask<T>(&self, read: impl Future<Output = T> + Send) -> Option<T> {
+    /// One read, given up after a while.
+    pub(super) async fn ask<T: Send>(
+        &self,
+        read: impl Future<Output = Result<T, Trouble>> + Send,
+    ) -> Result<T, Trouble> {
         let asked = async {
             let permit = self.limits.acquire_read(Priority::Ended).await;
             let answer = read.await;
@@ -200,8 +201,16 @@ impl Submit {
             answer
         };
         let in_time = tokio::time::timeout(READ_LIMIT, asked);
-        self.desk.stopping.run_until_cancelled(in_time).await?.ok()
+        match self.desk.stopping.run_until_cancelled(in_time).await {
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) | None => Err(no_answer()),
+        }
     }
+}
+
+fn no_answer() -> Trouble {
+    let detail = "no answer in time".to_owned();
+    Trouble::NoAnswer(NoAnswer { kind: NoAnswerKind::Timeout, status: None, detail })
 }
 
 /// Whether the API itself has spoken, not the network or a gateway.
@@ -213,11 +222,11 @@ fn is_answer<T>(answer: &Result<T, Trouble>) -> bool {
 }
 
 /// What `whoami` tells about a hold of the account.
-fn about(reason: &str, answer: Option<&Result<Whoami, Trouble>>) -> Found {
+fn about(reason: &str, answer: &Result<Whoami, Trouble>) -> Found {
     let me = match answer {
-        Some(Ok(me)) => me,
-        Some(Err(trouble)) if trouble.is_not_found() => return Found::AskWithAJob,
-        Some(Err(_)) | None => return Found::Still,
+        Ok(me) => me,
+        Err(trouble) if trouble.is_not_found() => return Found::AskWithAJob,
+        Err(_) => return Found::Still,
     };
     if me.kill_switch == Some(true) || me.access_revoked == Some(true) {
         return Found::Still;
@@ -263,28 +272,26 @@ mod tests {
 
     #[test]
     fn what_who_am_i_tells_about_a_hold() {
-        let me = |kill_switch, scopes: Option<&[&str]>| {
-            Ok(Whoami {
-                organization_id: None,
-                organization_name: None,
-                workspace_id: None,
-                api_key_id: None,
-                scopes: scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect()),
-                tier: None,
-                kill_switch,
-                access_revoked: None,
-                credit_balance: None,
-            })
+        let me = |kill_switch, scopes: Option<&[&str]>| Whoami {
+            organization_id: None,
+            organization_name: None,
+            workspace_id: None,
+            api_key_id: None,
+            scopes: scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect()),
+            tier: None,
+            kill_switch,
+            access_revoked: None,
+            credit_balance: None,
         };
-        let found = |reason, answer: &Result<Whoami, Trouble>| about(reason, Some(answer));
-        assert_eq!(found(UNAUTHENTICATED, &me(None, None)), Found::Gone);
-        assert_eq!(found(UNAUTHENTICATED, &me(Some(true), None)), Found::Still);
-        assert_eq!(found(KILL_SWITCH, &me(Some(false), None)), Found::Gone);
-        assert_eq!(found(KILL_SWITCH, &me(None, None)), Found::AskWithAJob);
-        assert_eq!(found(FORBIDDEN_SCOPE, &me(None, Some(&["content:read"]))), Found::Still);
-        assert_eq!(found(FORBIDDEN_SCOPE, &me(None, Some(&["content:write"]))), Found::Gone);
-        assert_eq!(found(FORBIDDEN_SCOPE, &me(None, None)), Found::AskWithAJob);
-        assert_eq!(found("I_AM_NEW", &me(None, None)), Found::AskWithAJob);
-        assert_eq!(about(UNAUTHENTICATED, None), Found::Still);
+        let found = |reason, me: Whoami| about(reason, &Ok(me));
+        assert_eq!(found(UNAUTHENTICATED, me(None, None)), Found::Gone);
+        assert_eq!(found(UNAUTHENTICATED, me(Some(true), None)), Found::Still);
+        assert_eq!(found(KILL_SWITCH, me(Some(false), None)), Found::Gone);
+        assert_eq!(found(KILL_SWITCH, me(None, None)), Found::AskWithAJob);
+        assert_eq!(found(FORBIDDEN_SCOPE, me(None, Some(&["content:read"]))), Found::Still);
+        assert_eq!(found(FORBIDDEN_SCOPE, me(None, Some(&["content:write"]))), Found::Gone);
+        assert_eq!(found(FORBIDDEN_SCOPE, me(None, None)), Found::AskWithAJob);
+        assert_eq!(found("I_AM_NEW", me(None, None)), Found::AskWithAJob);
+        assert_eq!(about(UNAUTHENTICATED, &Err(no_answer())), Found::Still);
     }
 }
