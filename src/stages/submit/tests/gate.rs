@@ -30,7 +30,8 @@ struct Script {
     posts: VecDeque<Post>,
     /// Every POST to come, once the script is over.
     always: Option<Post>,
-    reads_fail: bool,
+    /// Reads of containers to come that get no answer.
+    reads_lost: usize,
     /// POSTs that have come so far.
     seen: usize,
 }
@@ -62,9 +63,9 @@ impl Gate {
         script.always = Some(post);
     }
 
-    /// Whether reads of containers get no answer.
-    pub(super) fn reads_fail(&self, fail: bool) {
-        self.0.lock().unwrap().reads_fail = fail;
+    /// So many reads of containers to come get no answer.
+    pub(super) fn lose_reads(&self, count: usize) {
+        self.0.lock().unwrap().reads_lost = count;
     }
 
     /// POSTs that have come so far, those that went no further among them.
@@ -75,8 +76,11 @@ impl Gate {
     fn decide(&self, request: &Request) -> Post {
         let mut script = self.0.lock().unwrap();
         if *request.method() != Method::POST {
-            let of_container = request.uri().path().starts_with("/v1/content/");
-            return if script.reads_fail && of_container { Post::Dropped } else { Post::Through };
+            if script.reads_lost > 0 && request.uri().path().starts_with("/v1/content/") {
+                script.reads_lost -= 1;
+                return Post::Dropped;
+            }
+            return Post::Through;
         }
         script.seen += 1;
         script.posts.pop_front().or_else(|| script.always.clone()).unwrap_or(Post::Through)

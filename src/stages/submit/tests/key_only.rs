@@ -109,4 +109,8 @@ async fn the_gauges_tell_what_is_unknown_and_how_long_a_key_still_guards() {
     bench.go_on().await;
     let found = ages().await;
     assert_eq!((bench.state("a").await.as_str(), found.unknown, found.key_only_unknown), ("parked", 1, None));
+    // A person allowed one more POST: no key window ends before it.
+    bench.resolve("a", Resolution::Repeat).await;
+    let found = ages().await;
+    assert_eq!((found.unknown, found.key_only_unknown), (2, None));
 }

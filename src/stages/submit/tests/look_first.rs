@@ -12,7 +12,7 @@ async fn what_was_bought_is_collected_by_reading_where_no_post_is_ever_answered(
     bench.go_on().await;
     assert_eq!((bench.state("a").await.as_str(), bench.reads()), ("submitting", 0));
     let permits = bench.stage.limits.available(Class::Start);
-    bench.go_on().await;
+    bench.step().await;
     assert_eq!((bench.state("a").await.as_str(), bench.containers("a").await), ("running", 1));
     assert_eq!(bench.stage.limits.available(Class::Start), permits, "a read costs no start");
     assert_eq!((bench.gate.seen(), bench.jobs_made(), bench.reads()), (2, 1, 1));
@@ -25,7 +25,7 @@ async fn what_is_not_found_is_posted_as_before() {
     bench.posts(&[Post::Dropped, Post::Dropped, Post::Dropped]).await;
     assert_eq!((bench.state("a").await.as_str(), bench.gate.seen(), bench.reads()), ("submitting", 3, 1));
     // Nor does a read that fails keep the POST from being repeated.
-    bench.gate.reads_fail(true);
+    bench.gate.lose_reads(usize::MAX);
     bench.posts(&[Post::Through]).await;
     assert_eq!((bench.state("a").await.as_str(), bench.jobs_made()), ("running", 1));
     bench.assert_never_twice();

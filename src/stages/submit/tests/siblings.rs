@@ -90,3 +90,14 @@ async fn one_whose_first_answer_says_that_it_was_seen_before_never_goes_back_to_
     assert_eq!((bench.state("a").await.as_str(), bench.containers("a").await), ("running", 2));
     bench.assert_never_twice();
 }
+
+#[tokio::test]
+async fn siblings_are_asked_for_once_also_where_the_look_up_before_it_could_not_be_made() {
+    let refused = Post::Refused(422, "QUANTUM_FLUX", json!(null));
+    let bench = Bench::new().await;
+    bench.send("a", json!({ THREE: 3 })).await;
+    bench.posts(&[Post::Lost, refused.clone()]).await;
+    bench.gate.lose_reads(1);
+    bench.posts(&[refused]).await;
+    assert_eq!((bench.state("a").await.as_str(), bench.containers("a").await), ("running", 1));
+}

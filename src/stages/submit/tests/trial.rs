@@ -42,11 +42,11 @@ async fn an_answer_with_another_id_is_looked_up_by_ours_once_in_a_ledger() {
 #[tokio::test]
 async fn a_try_that_could_not_be_made_is_made_with_the_next_accepted_job() {
     let bench = of(ContainerIds::CntAlias).await;
-    bench.gate.reads_fail(true);
+    bench.gate.lose_reads(usize::MAX);
     bench.send("a", json!({})).await;
     bench.go_on().await;
     assert_eq!(known(&bench).await, (None, false));
-    bench.gate.reads_fail(false);
+    bench.gate.lose_reads(0);
     bench.send("b", json!({})).await;
     bench.go_on().await;
     assert_eq!(known(&bench).await, (Some("works".to_owned()), true));
