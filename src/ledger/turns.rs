@@ -117,7 +117,7 @@ impl Turn {
         if queues.is_empty() {
             self.after.insert(priority, at);
         }
-        let in_turn = in_turns(queues, wanted).into_iter();
+        let in_turn = in_turns(&queues, wanted).into_iter();
         Ok(in_turn.map(|(id, batch)| (id, (priority, batch))).collect())
     }
 
@@ -194,7 +194,7 @@ async fn due_of(
 }
 
 /// One of each queue, then the next of each, until there are enough.
-fn in_turns(queues: Vec<(Batch, Vec<i64>)>, wanted: usize) -> Vec<(i64, Batch)> {
+fn in_turns(queues: &[(Batch, Vec<i64>)], wanted: usize) -> Vec<(i64, Batch)> {
     let longest = queues.iter().map(|(_, due)| due.len()).max().unwrap_or(0);
     let rounds = (0..longest)
         .flat_map(|n| queues.iter().filter_map(move |(batch, due)| Some((*due.get(n)?, batch.clone()))));

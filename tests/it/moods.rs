@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::broker::TestBroker;
 use crate::support::checker::{Evidence, ExpectedRun};
 use crate::support::message::Message;
-use crate::support::process::{PROMPTLY, SandboxProcess, Worker};
+use crate::support::process::{API_KEY, PROMPTLY, SandboxProcess, Worker};
 use crate::support::{Variable, eventually};
 
 /// Everything has to be over by then.
@@ -161,5 +161,77 @@ async fn credits_for_fifty_of_a_hundred_and_twenty_buy_fifty_and_more_credits_bu
 
     sandbox.change("account", &json!({"balance": 100_000})).await;
     records.extend(take_all(&broker, 70).await);
+    judge(&sandbox, records, &briefs).await;
+}
+
+#[tokio::test]
+async fn of_two_projects_the_one_that_is_broke_never_slows_the_other() {
+    let (broker, dir) = (TestBroker::connect().await, TempDir::new().unwrap());
+    let arguments = "--speed 200 --tier unlimited --project-credits broke=600 --forget-billing-refusals";
+    let sandbox = SandboxProcess::spawn(&arguments.split_whitespace().collect::<Vec<_>>()).await;
+    let mut worker = Worker::spawn(dir.path(), &variables(&broker, &sandbox));
+    worker.wait_ready().await;
+    let held = "briefd_holds{reason=\"BILLING_EXHAUSTED\",scope=\"project\"}";
+    let broke: Vec<Value> = (0..30).map(|n| brief("broke", n)).collect();
+    publish(&broker, &broke).await;
+    let mut records = take_all(&broker, 5).await;
+    worker.wait_series(held, 1.0).await;
+
+    let rich: Vec<Value> = (0..60).map(|n| brief("rich", n)).collect();
+    publish(&broker, &rich).await;
+    let others = take_all(&broker, rich.len()).await;
+    assert!(others.iter().all(|record| record.json()["projectId"] == "rich"));
+    worker.wait_series(held, 1.0).await;
+    worker.wait_series("briefd_briefs{project=\"other\",state=\"failed\"}", 0.0).await;
+    records.extend(others);
+
+    sandbox.change("account", &json!({"projectBalances": {"broke": 100_000}})).await;
+    records.extend(take_all(&broker, 25).await);
+    judge(&sandbox, records, &[broke, rich].concat()).await;
+}
+
+#[tokio::test]
+async fn a_key_rotated_while_outcomes_are_unknown_buys_nothing_twice_and_that_of_others_buys_nothing() {
+    const OTHERS: &str = "lp_test_fedcba9876543210_fedcba9876543210fedcba9876543210fedcba98765";
+    const NEW: &str = "lp_test_00000000abcdef00_00000000abcdef0000000000abcdef0000000000abc";
+    let (broker, dir) = (TestBroker::connect().await, TempDir::new().unwrap());
+    let others = format!("{OTHERS}=org_others");
+    let sandbox = SandboxProcess::spawn(&[
+        "--speed",
+        "200",
+        "--tier",
+        "unlimited",
+        "--api-key",
+        NEW,
+        "--api-key",
+        &others,
+        "--fault",
+        "accepted-unanswered=1",
+        "--overlap-makes-two",
+    ])
+    .await;
+    let key = dir.path().join("key");
+    std::fs::write(&key, API_KEY).unwrap();
+    let mut variables = variables(&broker, &sandbox);
+    variables.retain(|(name, _)| *name != "LAYERS_API_KEY");
+    variables.push(("BRIEFD__LAYERS__API_KEY_FILE", key.display().to_string()));
+    variables.push(("BRIEFD__SUBMIT__CONCURRENCY", "8".to_owned()));
+    let mut worker = Worker::spawn(dir.path(), &variables);
+    worker.wait_ready().await;
+    let briefs: Vec<Value> = (0..24).map(|n| brief("p", n)).collect();
+    publish(&broker, &briefs).await;
+    // Each of the eight places is kept by a job that was bought, and nobody has heard of it.
+    worker.wait_series("briefd_holds{reason=\"API_DOWN\",scope=\"account\"}", 1.0).await;
+    let bought = sandbox.account().await["jobsMade"].as_u64().unwrap();
+    assert!(bought >= 8, "{bought} jobs");
+
+    std::fs::write(&key, OTHERS).unwrap();
+    sandbox.change("account", &json!({"revokedKeys": [API_KEY]})).await;
+    sandbox.change("faults", &json!({})).await;
+    worker.wait_series("briefd_holds{reason=\"OTHER_ORGANIZATION\",scope=\"account\"}", 1.0).await;
+    std::fs::write(&key, NEW).unwrap();
+    let records = take_all(&broker, briefs.len()).await;
+    let account = sandbox.account().await;
+    assert_eq!(account["organizations"]["org_others"]["jobsMade"], 0);
     judge(&sandbox, records, &briefs).await;
 }
