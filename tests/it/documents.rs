@@ -54,6 +54,23 @@ fn every_promise_of_the_readme_names_tests_that_exist() {
 }
 
 #[test]
+fn every_test_that_the_readme_names_exists() {
+    let readme = read("README.md");
+    let mut code = String::new();
+    sources(&root().join("src"), &mut code);
+    sources(&root().join("tests"), &mut code);
+    let is_name = |text: &&str| {
+        text.matches('_').count() >= 4
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let names: Vec<&str> = readme.split('`').filter(is_name).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(code.contains(&format!("fn {name}(")), "the README names {name}, which does not exist");
+    }
+}
+
+#[test]
 fn the_brief_of_the_readme_fits_the_published_schema() {
     let schema: serde_json::Value = serde_json::from_slice(&briefd(&["schema", "brief"]).stdout).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
@@ -66,36 +83,74 @@ fn the_brief_of_the_readme_fits_the_published_schema() {
     }
 }
 
+/// The commands that `briefd --help` lists.
+fn commands() -> Vec<String> {
+    let help = String::from_utf8(briefd(&["--help"]).stdout).unwrap();
+    let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let first = |line: &str| line.strip_prefix("  ")?.split(' ').next().map(str::to_owned);
+    list.lines().filter_map(first).filter(|word| !word.is_empty() && word != "help").collect()
+}
+
 #[test]
-fn every_command_of_the_readme_exists_and_explains_itself() {
+fn every_command_explains_itself_and_is_in_the_table_of_the_readme() {
     let readme = read("README.md");
+    let table = readme.split("## Commands\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands = commands();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in &commands {
+        let named = table.split('`').skip(1).step_by(2).any(|code| {
+            let mut words = code.split(' ');
+            words.next() == Some("briefd") && words.next() == Some(command)
+        });
+        assert!(named, "the README's commands lack briefd {command}");
+        let help = briefd(&[command, "--help"]);
+        assert!(help.status.success(), "briefd {command} --help");
+        assert!(String::from_utf8_lossy(&help.stdout).contains("Usage: briefd"), "briefd {command} --help");
+    }
+}
+
+#[test]
+fn every_reason_for_which_starts_are_held_is_in_the_readme() {
+    let readme = read("README.md");
+    let section = readme.split("## When the API is in trouble\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    // OTHER stands for all others, in metrics only.
+    for reason in briefd::telemetry::HOLD_REASONS.into_iter().filter(|reason| *reason != "OTHER") {
+        assert!(
+            section.contains(&format!("| `HELD … {reason}` |")),
+            "the README says nothing about {reason}"
+        );
+    }
+}
+
+#[test]
+fn every_file_that_contributing_names_exists() {
+    let text = read("CONTRIBUTING.md");
+    let section = text.split("Reading order: ").nth(1).unwrap().split("\n## ").next().unwrap();
     let mut seen = 0;
-    for part in readme.split("briefd ").skip(1) {
-        let word: String =
-            part.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '-').collect();
-        let known = [
-            "run",
-            "generate",
-            "enqueue",
-            "status",
-            "list",
-            "show",
-            "records",
-            "hold",
-            "release",
-            "topology",
-            "sandbox",
-            "config",
-            "schema",
-            "completions",
-        ];
-        if !known.contains(&word.as_str()) {
-            continue;
+    for row in section.lines().filter(|line| line.starts_with("| ")) {
+        let mut folder = Path::new("").to_owned();
+        for name in row.split('`').skip(1).step_by(2) {
+            // A name without a folder is a file beside the one before it.
+            let path = if name.contains('/') { Path::new(name).to_owned() } else { folder.join(name) };
+            assert!(root().join("src").join(&path).is_file(), "CONTRIBUTING names {}", path.display());
+            folder = path.parent().unwrap().to_owned();
+            seen += 1;
         }
-        seen += 1;
-        let help = briefd(&[&word, "--help"]);
-        assert!(help.status.success(), "briefd {word} --help");
-        assert!(String::from_utf8_lossy(&help.stdout).contains("Usage: briefd"), "briefd {word} --help");
+    }
+    assert!(seen > 10, "CONTRIBUTING says where to read");
+}
+
+#[test]
+fn every_command_that_the_readme_shows_exists() {
+    let (readme, known) = (read("README.md"), commands());
+    let mut seen = 0;
+    for start in ["`briefd ", "$ briefd "] {
+        for part in readme.split(start).skip(1) {
+            let word = part.split(|letter: char| !letter.is_ascii_lowercase()).next().unwrap();
+            assert!(known.iter().any(|command| command == word), "the README shows briefd {word}");
+            seen += 1;
+        }
     }
     assert!(seen > 10, "the README names the commands");
 }
