@@ -1,5 +1,7 @@
 //! The two reads that tell about a job, each with its permit in hand.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::Track;
@@ -18,6 +20,8 @@ const SLOW: Duration = Duration::from_secs(5);
 pub(super) struct Reads {
     pub track: Track,
     pub kept: Kept,
+    /// Milliseconds; [`i64::MIN`] while nothing is known.
+    pub furthest_skew_ms: Arc<AtomicI64>,
 }
 
 /// What a read told.

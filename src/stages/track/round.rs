@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
@@ -49,7 +50,11 @@ impl Rounds {
     pub(super) fn new(track: Track) -> Self {
         let board = Board::new(Cadence::new(&track.settings));
         Self {
-            reads: Reads { track, kept: Kept::default() },
+            reads: Reads {
+                track,
+                kept: Kept::default(),
+                furthest_skew_ms: Arc::new(AtomicI64::new(i64::MIN)),
+            },
             board,
             known: Known::default(),
             under_way: JoinSet::new(),

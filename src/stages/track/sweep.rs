@@ -22,7 +22,9 @@
 //!
 //! # `since`
 //! The first POST of the oldest running job of the project, less five minutes, on the API's clock: the list is filtered
-//! by the API's `createdAt`, and clocks differ ([`crate::layers::Client::skew`]). It keeps other people's old work out.
+//! by the API's `createdAt`, and clocks differ ([`crate::layers::Client::skew`]). Of all differences seen the one counts
+//! that looks back the furthest: a clock may be set right, or run faster, as a simulator's does. It only keeps other
+//! people's old work out, so looking back too far costs little.
 //!
 //! # The budget
 //! All reads come out of one bucket. Containers that have ended go first: somebody waits for each, and there are only as
@@ -37,6 +39,7 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -78,6 +81,16 @@ fn since(first_post_ms: i64, skew: Option<SignedDuration>) -> Option<Timestamp> 
 }
 
 impl Reads {
+    /// Ours less the API's clock, as far ahead as ours ever was; `None` while nothing is known.
+    fn furthest_skew(&self) -> Option<SignedDuration> {
+        let now_ms = self.track.api.skew().map(|skew| i64::try_from(skew.as_millis()).unwrap_or(0));
+        let furthest_ms = match now_ms {
+            Some(now_ms) => self.furthest_skew_ms.fetch_max(now_ms, Ordering::Relaxed).max(now_ms),
+            None => self.furthest_skew_ms.load(Ordering::Relaxed),
+        };
+        (furthest_ms != i64::MIN).then(|| SignedDuration::from_millis(furthest_ms))
+    }
+
     /// Turns the pages of one project's list.
     pub(super) async fn sweep(&self, plan: Plan) -> Swept {
         let mut swept = Swept {
@@ -89,7 +102,7 @@ impl Reads {
         };
         let mut query = ListQuery {
             statuses: vec!["queued".to_owned(), "generating".to_owned()],
-            since: since(plan.first_post_ms, self.track.api.skew()),
+            since: since(plan.first_post_ms, self.furthest_skew()),
             limit: Some(PAGE),
             ..ListQuery::default()
         };

@@ -3,6 +3,7 @@
 
 mod fixture;
 mod lost;
+mod odd_lists;
 mod polls;
 mod regenerated;
 mod sweeps;

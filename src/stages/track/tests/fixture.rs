@@ -21,6 +21,10 @@ struct Script {
     pages: Vec<Option<Vec<String>>>,
     containers: BTreeMap<String, Value>,
     jobs: BTreeMap<String, Value>,
+    /// After the last page comes the first one again.
+    endless: bool,
+    /// The list knows none of our filters.
+    refuses_lists: bool,
     /// Everything is answered with 500.
     silent: bool,
     asked: Vec<String>,
@@ -42,6 +46,14 @@ impl Fixture {
     pub(super) fn pages(&self, pages: &[Option<&[&str]>]) {
         let texts = |page: &[&str]| page.iter().map(|id| (*id).to_owned()).collect();
         self.0.lock().unwrap().pages = pages.iter().map(|page| page.map(texts)).collect();
+    }
+
+    pub(super) fn endless(&self) {
+        self.0.lock().unwrap().endless = true;
+    }
+
+    pub(super) fn refuse_lists(&self) {
+        self.0.lock().unwrap().refuses_lists = true;
     }
 
     pub(super) fn container(&self, id: &str, status: &str) {
@@ -76,6 +88,7 @@ impl Fixture {
         }
         match find(&script) {
             Some(Value::Null) => error(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+            Some(Value::Bool(_)) => error(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_FAILED"),
             Some(value) => value.to_string().into_response(),
             None => error(StatusCode::NOT_FOUND, "NOT_FOUND"),
         }
@@ -88,12 +101,20 @@ async fn list(State(api): State<Fixture>, RawQuery(query): RawQuery) -> Response
     let page: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());
     api.answer("list", |script| {
         let item = |id: &String| json!({ "id": id, "status": "generating" });
+        let next = match page + 1 {
+            next if next < script.pages.len() => Some(next.to_string()),
+            _ if script.endless => Some("0".to_owned()),
+            _ => None,
+        };
+        if script.refuses_lists {
+            return Some(Value::Bool(false));
+        }
         Some(match script.pages.get(page) {
             None => json!({ "items": [], "nextCursor": null }),
             Some(None) => Value::Null,
             Some(Some(ids)) => json!({
                 "items": ids.iter().map(item).collect::<Vec<_>>(),
-                "nextCursor": (page + 1 < script.pages.len()).then(|| (page + 1).to_string()),
+                "nextCursor": next,
             }),
         })
     })
