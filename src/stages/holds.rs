@@ -165,15 +165,31 @@ pub async fn seems_over(desk: &Desk, reason: &'static str) {
 
 /// Reads the holds in force and brings [`Desk::reads_held`] in step with them.
 pub async fn keep_reads(desk: &Desk) -> Result<Vec<Hold>, LedgerError> {
+    let looked = look(desk).await?;
+    looked.keep_reads(desk);
+    Ok(looked.holds)
+}
+
+/// The holds in force, and how many were set before they were read.
+pub(super) struct Looked {
+    holds: Vec<Hold>,
+    before: u64,
+}
+
+pub(super) async fn look(desk: &Desk) -> Result<Looked, LedgerError> {
     let before = desk.reads.with(|state| state.set);
-    let holds = desk.ledger.reader().holds().await?;
-    let held = holds.iter().any(|hold| hold.stops_reads && !hold.easing);
-    desk.reads.with(|state| {
-        if held || state.set == before {
-            desk.reads_held.store(held || state.unchecked_key, Ordering::Release);
-        }
-    });
-    Ok(holds)
+    Ok(Looked { holds: desk.ledger.reader().holds().await?, before })
+}
+
+impl Looked {
+    pub(super) fn keep_reads(&self, desk: &Desk) {
+        let held = self.holds.iter().any(|hold| hold.stops_reads && !hold.easing);
+        desk.reads.with(|state| {
+            if held || state.set == self.before {
+                desk.reads_held.store(held || state.unchecked_key, Ordering::Release);
+            }
+        });
+    }
 }
 
 /// Until it is known whose key it is, nothing is read under it.

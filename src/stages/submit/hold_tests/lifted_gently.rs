@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::job::{Refusal, Trouble};
-use crate::ledger::{BindOrganization, HoldScope, SetHold};
+use crate::ledger::{BindOrganization, HoldScope, LiftHold, SetHold};
 use crate::stages::belongs;
-use crate::stages::holds::{keep_reads, note_refusal};
+use crate::stages::holds::{keep_reads, look, note_refusal};
 
 fn account(reason: &str, easing: bool) -> Vec<(String, String, bool)> {
     vec![("account".to_owned(), reason.to_owned(), easing)]
@@ -242,18 +242,34 @@ async fn what_an_operator_holds_is_neither_tested_nor_tried() {
 #[tokio::test]
 async fn a_look_at_the_holds_that_is_older_than_a_new_one_lets_no_read_go() {
     let bench = Bench::new(Options::default()).await;
-    let desk = bench.stage.desk.clone();
-    for _ in 0..20 {
-        let older = tokio::spawn({
-            let desk = desk.clone();
-            async move { keep_reads(&desk).await.map(drop) }
-        });
-        note_refusal(&desk, MINUTE, &refused("UNAUTHENTICATED", 401)).await;
-        older.await.unwrap().unwrap();
-        assert!(desk.reads_held.load(Ordering::Acquire));
-        let lift = crate::ledger::LiftHold { scope: HoldScope::Account, reason: None };
-        desk.ledger.write(lift).await.unwrap();
-        keep_reads(&desk).await.unwrap();
-        assert!(!desk.reads_held.load(Ordering::Acquire));
-    }
+    let desk = &bench.stage.desk;
+    let looked = look(desk).await.unwrap();
+    note_refusal(desk, MINUTE, &refused("UNAUTHENTICATED", 401)).await;
+    looked.keep_reads(desk);
+    assert!(reads_held(&bench));
+    let lift = LiftHold { scope: HoldScope::Account, reason: None };
+    desk.ledger.write(lift).await.unwrap();
+    keep_reads(desk).await.unwrap();
+    assert!(!reads_held(&bench));
+}
+
+#[tokio::test]
+async fn a_process_knows_from_its_start_that_reads_are_held() {
+    let bench = Bench::new(Options::default()).await;
+    note_refusal(&bench.stage.desk, MINUTE, &refused("UNAUTHENTICATED", 401)).await;
+    let mut settings = Settings::builtin();
+    settings.layers.base_url = Url::parse(&format!("http://{}/", bench.api.address)).unwrap();
+    settings.ledger.path = bench.folder.path().join("briefd.db");
+    let Bench { stage, under_way, folder, .. } = bench;
+    drop((stage, under_way));
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let worker = loop {
+        match Worker::open(settings.clone(), Input::Queue, Clock::system()).await {
+            Ok(worker) => break worker,
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(worker.desk.reads_held.load(Ordering::Acquire));
+    drop(folder);
 }

@@ -20,11 +20,11 @@ async fn a_wallet_that_has_too_little_for_one_project_holds_that_project_only_an
     assert_eq!((hold.required, hold.available, hold.stops_reads), (Some(120), Some(50), false));
     assert_eq!(bench.api.account().reads.credits, 1, "not once for each of them");
     // Somebody else's cheaper ones can be paid, which says nothing about those of the first project.
+    let posts = bench.api.posts() + 1;
     bench.send("q", 1, json!({"format": "slideshow_remix"})).await;
     bench.settle().await;
-    assert_eq!(bench.api.account().jobs_made, 3);
+    assert_eq!((bench.api.account().jobs_made, bench.api.posts()), (3, posts));
     assert_eq!(bench.held().await, of("project p", false));
-    let posts = bench.api.posts();
     bench.pass(MINUTE * 5).await;
     assert_eq!(bench.api.posts(), posts, "the wallet is read instead");
     assert_eq!(bench.holds().await[0].available, Some(0));
@@ -80,4 +80,31 @@ async fn a_brief_beyond_its_own_budget_holds_nobody() {
     bench.settle().await;
     assert_eq!(bench.held().await, []);
     assert_eq!(bench.number("SELECT count(*) FROM job WHERE state = 'rejected'").await, 1);
+}
+
+#[tokio::test]
+async fn too_little_for_one_project_is_no_empty_wallet_any_more() {
+    let mut bench = Bench::new(one_402(40)).await;
+    bench.send("p", 5, json!({})).await;
+    bench.settle().await;
+    assert_eq!(bench.held().await, of("account", false));
+    let posts = bench.api.posts();
+    bench.api.change("account", json!({"balance": 60})).await;
+    bench.pass(MINUTE).await;
+    assert_eq!((bench.held().await, bench.api.posts()), (of("project p", false), posts + 1));
+    bench.send("q", 1, json!({"format": "slideshow_remix"})).await;
+    bench.settle().await;
+    assert_eq!(bench.api.account().jobs_made, 1);
+}
+
+#[tokio::test]
+async fn a_refusal_for_want_of_credits_shows_that_the_key_is_good() {
+    let mut bench = Bench::new(one_402(60)).await;
+    bench.send("p", 100, json!({})).await;
+    bench.api.change("account", json!({"keyRevoked": true})).await;
+    bench.settle().await;
+    let posts = bench.api.posts();
+    bench.api.change("account", json!({"keyRevoked": false})).await;
+    bench.pass(MINUTE).await;
+    assert_eq!((bench.held().await, bench.api.posts()), (of("project p", false), posts + 1));
 }
