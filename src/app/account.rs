@@ -53,6 +53,8 @@ impl Account {
     async fn run(self) {
         let starts_may_begin = self.asked.clone().drop_guard();
         let mut answered = self.who_are_we().await;
+        // Before the first start, so that every record of a run tells the same estimate.
+        let mut ask_credits = self.desk.reads_held.load(Ordering::Acquire) || self.credits().await;
         drop(starts_may_begin);
         while !answered {
             self.desk.clock.sleep(AGAIN).await;
@@ -62,7 +64,7 @@ impl Account {
             }
             answered = self.who_are_we().await;
         }
-        while self.desk.reads_held.load(Ordering::Acquire) || self.credits().await {
+        while ask_credits {
             // Only while there is something to spend them on: an idle worker asks nothing.
             loop {
                 self.desk.clock.sleep(CREDITS_EVERY).await;
@@ -70,6 +72,7 @@ impl Account {
                     break;
                 }
             }
+            ask_credits = self.desk.reads_held.load(Ordering::Acquire) || self.credits().await;
         }
     }
 

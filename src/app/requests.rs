@@ -231,8 +231,13 @@ async fn carry_out(
             Ok(if ledger.write(SetHold(hold)).await? { "held" } else { "was held already" }.to_owned())
         }
         Asked::Release { of } => {
-            let lifted = ledger.write(LiftHold { scope: of.into(), reason: None }).await?;
-            Ok(format!("{lifted} lifted"))
+            let scope = HoldScope::from(of);
+            let lifted = ledger.write(LiftHold { scope: scope.clone(), reason: None }).await?;
+            let left = ledger.reader().holds().await?.into_iter().filter(|hold| hold.scope == scope).count();
+            Ok(match left {
+                0 => format!("{lifted} lifted"),
+                _ => format!("{lifted} lifted; what needs another API key stays"),
+            })
         }
         Asked::Resolve { jobs, resolution } => {
             let resolved = ledger

@@ -225,7 +225,9 @@ impl RecordOutcome {
     async fn started(&self, db: &mut SqliteConnection, row: &JobRow) -> Result<(), LedgerError> {
         let AttemptOutcome::Accepted(started) = &self.outcome else { return Err(self.conflict(row)) };
         sqlx::query(
-            "UPDATE job SET state = 'running', claim = NULL, silent = FALSE, unrecorded = 0, api_job_id = $2, format = $3, accepted_at = $4 \
+            // Where no old end is known, a look-up saw it running: its next end is the new one.
+            "UPDATE job SET seen_before = CASE WHEN $2 IS NULL AND seen_before = '{}' THEN NULL ELSE seen_before END, \
+             state = 'running', claim = NULL, silent = FALSE, unrecorded = 0, api_job_id = $2, format = $3, accepted_at = $4 \
              WHERE id = $1",
         )
         .bind(self.job)

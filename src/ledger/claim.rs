@@ -175,6 +175,14 @@ const PROBE: &str = concat!(
     " ORDER BY coalesce(attempt_at, 0), priority DESC, id LIMIT $6"
 );
 
+/// Places that are taken: by POSTs that are under way, and by jobs whose last attempt got no answer. An answer frees a
+/// place whatever it says, and what a hold stops keeps nobody else from starting.
+const ROOM: &str = "SELECT (SELECT count(*) FROM job WHERE state = 'submitting' AND claim IS NOT NULL AND input = $1), \
+    (SELECT count(*) FROM job WHERE silent AND claim IS NULL AND state IN ('ready', 'submitting') AND input = $1 \
+    AND project_id NOT IN (SELECT value FROM json_each($2)) \
+    AND NOT EXISTS (SELECT 1 FROM json_each($3) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
+    AND json_extract(held.value, '$[0]') IN ('', project_id)))";
+
 pub(super) fn held_list(list: &[impl serde::Serialize]) -> String {
     serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
 }
@@ -234,13 +242,12 @@ impl Claim {
     }
 
     async fn room(&self, db: &mut SqliteConnection) -> Result<Room, LedgerError> {
-        let (submitting, silent): (i64, i64) = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM job WHERE state = 'submitting' AND input = $1), \
-             (SELECT count(*) FROM job WHERE silent AND state = 'ready' AND input = $1)",
-        )
-        .bind(self.input.word())
-        .fetch_one(&mut *db)
-        .await?;
+        let (submitting, silent): (i64, i64) = sqlx::query_as(ROOM)
+            .bind(self.input.word())
+            .bind(held_list(&self.held_projects))
+            .bind(held_list(&self.held_batches))
+            .fetch_one(&mut *db)
+            .await?;
         let places = i64::from(self.submitting_max) - submitting - silent;
         if self.running_max == 0 {
             return Ok(Room { places, running: i64::MAX });
@@ -284,7 +291,7 @@ impl Claim {
     async fn expire(&self, db: &mut SqliteConnection) -> Result<usize, LedgerError> {
         let late: Vec<i64> = sqlx::query_scalar(
             "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND expires_at IS NOT NULL AND expires_at <= $1 \
-             AND input = $2 LIMIT $3",
+             AND +input = $2 LIMIT $3",
         )
         .bind(self.now_ms)
         .bind(self.input.word())

@@ -221,7 +221,8 @@ impl Write for ChangeHold {
 pub struct LiftHold {
     /// What it stopped.
     pub scope: HoldScope,
-    /// Its reason code; `None`: whatever stops that scope.
+    /// Its reason code; `None`: whatever stops that scope, but not the key of another organization: under that one
+    /// nothing that was bought can be found again, so no word of a person lifts it.
     pub reason: Option<String>,
 }
 
@@ -232,7 +233,7 @@ impl Write for LiftHold {
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<u64, LedgerError>> {
         Box::pin(async move {
             let lifted = sqlx::query(
-                "DELETE FROM hold WHERE scope = $1 AND project = $2 AND batch = $3 AND ($4 IS NULL OR reason = $4)",
+                "DELETE FROM hold WHERE scope = $1 AND project = $2 AND batch = $3 AND (reason = $4 OR ($4 IS NULL AND reason <> 'OTHER_ORGANIZATION'))",
             )
             .bind(self.scope.word())
             .bind(self.scope.project())

@@ -253,7 +253,50 @@ async fn a_job_without_a_connection_keeps_its_place_and_any_answer_frees_it() {
     let found = bench.record(next[1].id, AttemptOutcome::Again(Again::FoundInPart)).await.unwrap();
     assert_eq!(found, JobState::Submitting);
     assert_eq!(bench.ledger.silent().await.unwrap().0, 1, "what was found is not silent");
+    assert_eq!(ids(&bench.write(places()).await.unwrap().claimed), ["b4", "b5"], "and its place is free");
     assert!(bench.write(places()).await.unwrap().full);
+}
+
+#[tokio::test]
+async fn jobs_without_an_answer_whose_batch_is_held_keep_nobody_else_from_starting() {
+    let bench = Bench::new().await;
+    for number in 1..=2 {
+        bench.send(numbered(number, json!({"batchId": "held"}))).await;
+    }
+    let places = || Claim { submitting_max: 2, ..bench.claim_of(10) };
+    for job in bench.write(places()).await.unwrap().claimed {
+        bench.lose_answer(job.id).await;
+    }
+    bench.send(numbered(3, json!({}))).await;
+    assert!(bench.write(places()).await.unwrap().full);
+    let held = Claim { held_batches: vec![(String::new(), "held".to_owned())], ..places() };
+    assert_eq!(ids(&bench.write(held).await.unwrap().claimed), ["b3"]);
+}
+
+#[tokio::test]
+async fn no_word_of_a_person_lifts_the_hold_of_another_organizations_key() {
+    let bench = Bench::new().await;
+    let hold = |reason: &str| Hold {
+        scope: HoldScope::Account,
+        reason: reason.to_owned(),
+        detail: String::new(),
+        required: None,
+        available: None,
+        stops_reads: true,
+        by_api: true,
+        since_ms: bench.now(),
+        probe_ms: None,
+        easing: false,
+    };
+    for reason in ["OPERATOR", "OTHER_ORGANIZATION"] {
+        bench.write(SetHold(hold(reason))).await.unwrap();
+    }
+    let release = LiftHold { scope: HoldScope::Account, reason: None };
+    assert_eq!(bench.write(release).await.unwrap(), 1);
+    let left = bench.ledger.reader().holds().await.unwrap();
+    assert_eq!(left.iter().map(|hold| hold.reason.as_str()).collect::<Vec<_>>(), ["OTHER_ORGANIZATION"]);
+    let over = LiftHold { scope: HoldScope::Account, reason: Some("OTHER_ORGANIZATION".to_owned()) };
+    assert_eq!(bench.write(over).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ use crate::stages::back_off::{after, delay};
 use crate::stages::look_up::Found;
 use crate::telemetry::Metrics;
 
+/// Longest between two tries of a job whose refusal the API replays.
+const REPLAY_MAX: Duration = Duration::from_hours(1);
 /// How long starts wait after a 429 that does not say.
 const RATE_LIMITED_WAIT: Duration = Duration::from_secs(5);
 
@@ -106,7 +108,9 @@ impl Submit {
                 }
                 if self.is_replay(job, refusal).await {
                     // The answer of then, kept by the API under this key. It says nothing about now, so it holds nobody.
-                    (Again::Held, self.settings.probe_interval)
+                    // It is asked again more and more rarely: the API keeps it for a day.
+                    let most = REPLAY_MAX.max(self.settings.probe_interval);
+                    (Again::Held, delay(self.settings.probe_interval, most, attempt))
                 } else {
                     self.hold(job, (scope, reason), refusal, in_force).await;
                     (Again::Held, Duration::ZERO)

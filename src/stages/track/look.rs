@@ -53,7 +53,10 @@ impl Reads {
         if let JobSight::Over(over) = &sight {
             look.over = Some(Arc::clone(over));
         }
-        let named = self.name_containers(&look).await;
+        let Some(named) = self.name_containers(&look).await else {
+            // What has a name that is not stored must not be closed as missing.
+            return Seen::Job { answered, over: None, named: Vec::new(), ended: Vec::new() };
+        };
         let places = (look.next_place..).zip(&named);
         look.containers.extend(places.map(|(place, id)| (place, id.clone().into_boxed_str())));
         let mut ends = Vec::new();
@@ -95,20 +98,21 @@ impl Reads {
         }
     }
 
-    /// Gives promised containers that have no name yet those that the job's `result` names.
-    async fn name_containers(&self, look: &Look) -> Vec<String> {
+    /// Gives promised containers that have no name yet those that the job's `result` names; `None` if that could not be
+    /// stored.
+    async fn name_containers(&self, look: &Look) -> Option<Vec<String>> {
         let Some(over) =
             look.over.as_ref().filter(|over| look.unnamed && !over.reading.container_ids.is_empty())
         else {
-            return Vec::new();
+            return Some(Vec::new());
         };
         let ids = over.reading.container_ids.clone();
         let write = NameContainers { job: look.job, ids, now_ms: self.track.desk.clock.now_ms() };
         match self.track.desk.write_until_done("track", Arc::new(write)).await {
-            Ok(named) => named,
+            Ok(named) => Some(named),
             Err(error) => {
                 tracing::error!(stage = "track", job.id = look.job, %error, "containers could not be named; the job is read again");
-                Vec::new()
+                None
             }
         }
     }
