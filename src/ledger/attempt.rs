@@ -210,6 +210,10 @@ impl RecordOutcome {
         row: &JobRow,
         after: JobState,
     ) -> Result<(), LedgerError> {
+        if self.outcome.event() == Event::Unclaimed && self.told.detail.is_empty() {
+            // Nothing has left, and nothing was learned.
+            return Ok(());
+        }
         let said = json!({
             "job": self.job,
             "attempt": row.attempts,

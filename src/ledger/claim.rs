@@ -112,7 +112,7 @@ pub struct Claimed {
     pub tracestate: Option<String>,
 }
 
-const CLAIMED: &str = "SELECT j.id, j.brief, j.run, j.kind, j.container, j.project_id, j.batch_id, b.brief_id, \
+pub(super) const CLAIMED: &str = "SELECT j.id, j.brief, j.run, j.kind, j.container, j.project_id, j.batch_id, b.brief_id, \
     j.idempotency_key, j.alias, j.body, j.attempts, j.unknown_first_at, j.unknown_key, j.absent_at, r.received_at, \
     r.variant_count, r.traceparent, r.tracestate \
     FROM job j JOIN brief b ON b.id = j.brief JOIN run r ON r.brief = j.brief AND r.run = j.run WHERE j.id = $1";

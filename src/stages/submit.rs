@@ -30,11 +30,12 @@ use self::answers::{InForce, Observed};
 use self::probe::Tests;
 pub use self::trial::Trial;
 use super::desk::LOOK_AGAIN;
+use super::holds::API_DOWN;
 use super::regenerate::inspect;
 use super::{Desk, Prices};
 use crate::config;
 use crate::layers::{self, Class, Limits, Permit};
-use crate::ledger::{Claim, Inspect, LedgerError, Turn, Work};
+use crate::ledger::{Claim, ClaimLookUps, Inspect, LedgerError, Turn, Work};
 
 /// Containers read at once before a rerun, so that a large one never keeps other jobs from starting.
 const INSPECTIONS: usize = 8;
@@ -178,6 +179,8 @@ impl Submit {
             permits -= u32::try_from(work.claimed.len()).unwrap_or(u32::MAX).min(permits);
             lifted |= self.tried(one, &work, &in_force, &mut under_way.tests).await?;
         }
+        // After the tries, which go to the same jobs.
+        self.look_up_held(&in_force, &mut under_way.inspections).await?;
         // Also when nothing may start: what has expired ends now, not when a hold is lifted.
         let permitted = permits.min(plan.claim.limit);
         let held = plan.claim.limit == 0 && (plan.tries.is_empty() || permits > 0);
@@ -221,6 +224,33 @@ impl Submit {
             under_way.posting.push((post, project));
         }
         Ok(work)
+    }
+
+    /// While starts are held, what jobs of unknown outcome may have bought is looked for.
+    async fn look_up_held(
+        &self,
+        in_force: &Arc<InForce>,
+        under_way: &mut JoinSet<()>,
+    ) -> Result<(), LedgerError> {
+        let room = INSPECTIONS.saturating_sub(under_way.len());
+        // An API that answers nobody has its own tests, each by a job of unknown outcome.
+        let held = in_force.holds.iter().filter(|hold| hold.reason != API_DOWN);
+        let held: Vec<_> = held.map(|hold| hold.scope.clone()).collect();
+        if held.is_empty() || room == 0 || self.desk.reads_are_held() {
+            return Ok(());
+        }
+        let claim = ClaimLookUps {
+            limit: u32::try_from(room).unwrap_or(0),
+            boot: self.desk.ledger.boot().to_owned(),
+            input: self.desk.ledger.input().clone(),
+            now_ms: self.desk.clock.now_ms(),
+            held,
+        };
+        for job in self.desk.ledger.write(claim).await? {
+            let (stage, in_force) = (self.clone(), Arc::clone(in_force));
+            under_way.spawn(async move { stage.look_only(job, &in_force).await });
+        }
+        Ok(())
     }
 
     /// Permits for so many starts, as far as there are any now. They are in hand before a job is claimed: what is stored

@@ -137,7 +137,7 @@ impl Submit {
         Conclusion { outcome: AttemptOutcome::Rejected(Event::Refused, error), told, retry: Duration::ZERO }
     }
 
-    async fn record(&self, job: &Claimed, conclusion: Conclusion, in_force: &InForce) {
+    pub(super) async fn record(&self, job: &Claimed, conclusion: Conclusion, in_force: &InForce) {
         let now_ms = self.desk.clock.now_ms();
         let write = Arc::new(RecordOutcome {
             job: job.id,

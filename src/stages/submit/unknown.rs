@@ -76,6 +76,17 @@ impl Submit {
         job.unknown_first_at.is_some_and(|first_ms| self.desk.clock.now_ms() - first_ms > window_ms)
     }
 
+    /// Looks for what a job may have bought while its starts are held: it is collected, and nothing is `POSTed`.
+    pub(super) async fn look_only(&self, job: Claimed, in_force: &InForce) {
+        let looked = self.desk.stopping.run_until_cancelled(self.look(&job, true)).await;
+        let conclusion = match looked {
+            Some(known) if known.found == Found::Ours => follow(known, Told::default()),
+            Some(_) => Conclusion { retry: self.settings.probe_interval, ..unclaimed() },
+            None => unclaimed(),
+        };
+        self.record(&job, conclusion, in_force).await;
+    }
+
     async fn look(&self, job: &Claimed, may_repeat: bool) -> LookedUp {
         let looked = look_up(self, job, may_repeat).await;
         if job.container.is_none() && matches!(looked.found, Found::Ours | Found::InPart) {

@@ -117,3 +117,62 @@ async fn what_a_look_up_found_says_nothing_about_starts_and_lifts_no_hold() {
     assert_eq!(bench.state("a").await, "running");
     assert_eq!(bench.stage.desk.ledger.reader().holds().await.unwrap(), [hold]);
 }
+
+#[tokio::test]
+async fn what_a_lost_answer_bought_is_collected_while_starts_are_held() {
+    for scope in [
+        HoldScope::Account,
+        HoldScope::Project("p".to_owned()),
+        HoldScope::Batch { project: Some("p".to_owned()), batch: String::new() },
+    ] {
+        let bench = Bench::new().await;
+        bench.send("a", json!({})).await;
+        bench.posts(&[Post::Lost]).await;
+        bench.send("b", json!({})).await;
+        let hold = Hold {
+            scope,
+            reason: "OPERATOR".to_owned(),
+            detail: String::new(),
+            required: None,
+            available: None,
+            stops_reads: false,
+            by_api: false,
+            since_ms: bench.now_ms(),
+            probe_ms: None,
+            easing: false,
+        };
+        bench.stage.desk.ledger.write(SetHold(hold)).await.unwrap();
+        bench.minutes_pass(2);
+        bench.go_on().await;
+        assert_eq!((bench.state("a").await.as_str(), bench.state("b").await.as_str()), ("running", "ready"));
+        assert_eq!(bench.sandbox.account().posts.generate, 1, "nothing is sent");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_found_while_starts_are_held_stays_unknown_and_is_looked_for_now_and_then() {
+    let bench = Bench::new().await;
+    bench.send("a", json!({})).await;
+    bench.posts(&[Post::Dropped]).await;
+    let hold = Hold {
+        scope: HoldScope::Account,
+        reason: "OPERATOR".to_owned(),
+        detail: String::new(),
+        required: None,
+        available: None,
+        stops_reads: false,
+        by_api: false,
+        since_ms: bench.now_ms(),
+        probe_ms: None,
+        easing: false,
+    };
+    bench.stage.desk.ledger.write(SetHold(hold)).await.unwrap();
+    bench.minutes_pass(2);
+    for _ in 0..5 {
+        bench.go_on().await;
+    }
+    assert_eq!(bench.state("a").await, "submitting");
+    let read = bench.sandbox.account().reads.container;
+    assert!((1..=6).contains(&read), "{read} look-ups");
+    bench.assert_never_twice();
+}
