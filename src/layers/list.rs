@@ -7,7 +7,7 @@
 //!
 //! It asks nobody. Each page is a request of its own with a rate permit of its own, and both are the caller's:
 //!
-//! ```ignore
+//! ```text
 //! let mut pages = Pages::new(query, MAX_PAGES);
 //! while let Some(query) = pages.next_query() {
 //!     let permit = limits.acquire_read(Priority::Sweep).await;

@@ -15,7 +15,7 @@ impl Ledger {
         Ok((u32::try_from(n).unwrap_or(u32::MAX), project))
     }
 
-    /// Whether everything of this input that is still open belongs to these batches (as in [`Claim::held_batches`]),
+    /// Whether everything of this input that is still open belongs to these batches (as in [`super::Claim::held_batches`]),
     /// and nothing waits to be sent.
     pub async fn waits_only_for(&self, batches: &[(String, String)]) -> Result<bool, LedgerError> {
         let other: i64 = sqlx::query_scalar(
