@@ -15,6 +15,8 @@ use crate::stages::{Desk, Prices, belongs};
 
 /// How often an API that does not answer is asked again.
 const AGAIN: Duration = Duration::from_mins(1);
+/// Starts wait for prices no longer than this.
+const PRICES_SOON: Duration = Duration::from_secs(2);
 /// How often credits are looked at.
 const CREDITS_EVERY: Duration = Duration::from_mins(5);
 
@@ -53,8 +55,11 @@ impl Account {
     async fn run(self) {
         let starts_may_begin = self.asked.clone().drop_guard();
         let mut answered = self.who_are_we().await;
-        // Before the first start, so that every record of a run tells the same estimate.
-        let mut ask_credits = self.desk.reads_held.load(Ordering::Acquire) || self.credits().await;
+        // Before the first start if it is told soon, so that every record of a run tells the same estimate.
+        let told = tokio::select! {
+            more = self.credits(), if !self.desk.reads_are_held() => Some(more),
+            () = self.desk.clock.sleep(PRICES_SOON) => None,
+        };
         drop(starts_may_begin);
         while !answered {
             self.desk.clock.sleep(AGAIN).await;
@@ -64,6 +69,10 @@ impl Account {
             }
             answered = self.who_are_we().await;
         }
+        let mut ask_credits = match told {
+            Some(more) => more,
+            None => self.desk.reads_are_held() || self.credits().await,
+        };
         while ask_credits {
             // Only while there is something to spend them on: an idle worker asks nothing.
             loop {
