@@ -5,6 +5,7 @@
 //! when it is over.
 
 mod account;
+pub mod doctor;
 pub mod enqueue;
 pub mod evidence;
 mod gauges;

@@ -17,6 +17,7 @@
 mod connect;
 mod consumer;
 mod depths;
+pub mod management;
 mod publisher;
 mod supervise;
 mod tls;

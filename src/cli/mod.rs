@@ -5,11 +5,14 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments of arguments are the help texts people read")]
 
+mod color;
 pub mod config;
+pub mod doctor;
 pub mod enqueue;
 pub mod generate;
 pub mod hold;
 pub mod list;
+pub mod man;
 mod names;
 mod progress;
 mod quote;
@@ -82,6 +85,7 @@ enum Command {
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
     Topology(topology::TopologyArgs),
+    Doctor(doctor::DoctorArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     /// Show every setting, its value and where it comes from; secrets are redacted
     Config(config::ConfigArgs),
@@ -93,6 +97,7 @@ enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    Man(man::ManArgs),
 }
 
 impl Command {
@@ -101,7 +106,7 @@ impl Command {
     const fn quiet_level(&self) -> Option<&'static str> {
         if matches!(self, Self::Generate(_)) {
             Some("error")
-        } else if matches!(self, Self::Enqueue(_)) {
+        } else if matches!(self, Self::Enqueue(_) | Self::Doctor(_)) {
             Some("warn")
         } else {
             None
@@ -124,6 +129,10 @@ pub enum Outcome {
     Done,
     /// Done, but something did not complete, or differs: exit code 1.
     Incomplete,
+    /// Looked, and the settings are wrong: exit code 3.
+    WrongSettings,
+    /// Looked, and something that is needed is not there or refuses: exit code 4.
+    Unavailable,
     /// Interrupted by the user; the same command goes on: exit code 130.
     Interrupted,
 }
@@ -133,6 +142,8 @@ impl Outcome {
         match self {
             Self::Done => 0,
             Self::Incomplete => 1,
+            Self::WrongSettings => 3,
+            Self::Unavailable => 4,
             Self::Interrupted => 130,
         }
     }
@@ -142,6 +153,11 @@ impl Outcome {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
+
+/// The whole command line: what completions, manual pages and tests are made from.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Parses the command line, runs the command, and maps how it ended to an exit code: 0 done; 1 done, but something did
 /// not complete; 2 wrong usage; 3 bad settings or an input file that cannot be read; 4 a dependency could not be
@@ -164,9 +180,10 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Schema(args) => return schema::run(args, &mut out).map(|()| Outcome::Done),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "briefd", &mut out);
+            clap_complete::generate(*shell, &mut command(), "briefd", &mut out);
             return Ok(Outcome::Done);
         }
+        Command::Man(args) => return man::run(args, command(), &mut out).map(|()| Outcome::Done),
         Command::Run
         | Command::Generate(_)
         | Command::Enqueue(_)
@@ -178,11 +195,18 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Release(_)
         | Command::Resolve(_)
         | Command::Topology(_)
+        | Command::Doctor(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
     }
     drop(out);
-    let mut loaded = load(&cli.global.inputs())?;
+    let mut loaded = match (load(&cli.global.inputs()), &cli.command) {
+        (Ok(loaded), _) => loaded,
+        (Err(errors), Command::Doctor(args)) => {
+            return doctor::without(args, &errors, &mut std::io::stdout());
+        }
+        (Err(errors), _) => return Err(errors.into()),
+    };
     let screen = Screen::default();
     if let Some(level) = cli.command.quiet_level() {
         quieten(&mut loaded, level);
@@ -224,10 +248,11 @@ async fn asynchronous(
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })
         }
+        Command::Doctor(args) => doctor::run(args, &loaded, &clock, &mut std::io::stdout()).await,
         Command::Config(args) => {
             config::run(&args, &loaded, &mut std::io::stdout().lock()).map(|()| Outcome::Done)
         }
-        Command::Schema(_) | Command::Completions { .. } => Ok(Outcome::Done),
+        Command::Schema(_) | Command::Completions { .. } | Command::Man(_) => Ok(Outcome::Done),
     }
 }
 

@@ -299,6 +299,51 @@ async fn status_for_programs_is_one_document() {
 }
 
 #[tokio::test]
+async fn what_status_prints_for_programs_fits_its_published_schema() {
+    let schema = status::schema();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let world = World::with_trouble().await;
+    for line in [&["status", "--json"][..], &["status", SPRING, "--json"], &["status", "", "--json"]] {
+        let document: Value = serde_json::from_str(&world.run(line).await).unwrap();
+        let problems: Vec<String> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+        assert!(problems.is_empty(), "{line:?}: {problems:?}");
+        // Nothing that the schema does not name.
+        for name in document.as_object().unwrap().keys() {
+            assert!(schema["properties"].get(name).is_some(), "{name}");
+        }
+    }
+    insta::assert_json_snapshot!(schema);
+}
+
+/// Every command and every part of one, by its words.
+fn tree(command: &clap::Command) -> Vec<(String, clap::Command)> {
+    let parts = command.get_subcommands().filter(|part| part.get_name() != "help");
+    let below = parts.flat_map(|part| {
+        let name = part.get_name().to_owned();
+        let whole = move |(words, part): (String, _)| (format!("{name} {words}").trim_end().to_owned(), part);
+        tree(part).into_iter().map(whole)
+    });
+    std::iter::once((String::new(), command.clone())).chain(below).collect()
+}
+
+#[test]
+fn the_help_of_every_command_says_what_it_does_and_gives_an_example() {
+    let mut program = super::command().term_width(80);
+    program.build();
+    let all = tree(&program);
+    assert!(all.len() > 15, "{}", all.len());
+    for (words, mut part) in all {
+        let help = part.render_long_help().to_string();
+        let is_group = part.get_subcommands().next().is_some();
+        assert!(is_group || help.contains("Example"), "briefd {words} --help gives no example");
+        let suffix = if words.is_empty() { "briefd".to_owned() } else { words.replace(' ', "-") };
+        insta::with_settings!({ snapshot_suffix => suffix, omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!("help", help);
+        });
+    }
+}
+
+#[tokio::test]
 async fn status_names_the_worker_that_does_not_run() {
     let mut world = World::with_trouble().await;
     world.hold(HoldScope::Account, "KILL_SWITCH", None).await;

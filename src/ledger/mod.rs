@@ -60,10 +60,10 @@ pub use inspect::{Found, Inspect, Inspected, Inspection};
 pub use look_ups::ClaimLookUps;
 pub use lost::{GiveUp, Late, SettleLate};
 pub use naming::NameContainers;
-pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
+pub use open::{BindOrganization, Ledger, OpenOptions, Reader, check_place, free_bytes, may_write};
 pub use outbox::PendingRow;
 pub use read::{
-    BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
+    BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows, Pace,
     ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
 };
 pub use request::{Request, RequestDone};

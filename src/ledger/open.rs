@@ -60,14 +60,7 @@ impl Ledger {
     /// Opens (and on first use makes) the ledger at `path`, takes the worker lock, brings the schema up to date, binds
     /// it to the API's origin, and takes back what a dead process had claimed.
     pub async fn open(path: &Path, options: OpenOptions) -> Result<Self, LedgerError> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            Some(_) | None => PathBuf::from("."),
-        };
-        if !folder.is_dir() {
-            return Err(LedgerError::NoFolder(folder));
-        }
-        refuse_network_filesystem(path, &folder)?;
+        check_place(path)?;
         let lock = lock_soon(path).await?;
         create_private(path)?;
         let connect = connect_options(path);
@@ -158,6 +151,23 @@ impl Write for BindOrganization {
     }
 }
 
+/// Whether a ledger may be at `path`: in a folder that exists, on a filesystem whose locks hold.
+pub fn check_place(path: &Path) -> Result<(), LedgerError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    };
+    if !folder.is_dir() {
+        return Err(LedgerError::NoFolder(folder));
+    }
+    refuse_network_filesystem(path, &folder)
+}
+
+/// Whether this user may write to a file or folder.
+pub fn may_write(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
 /// Free bytes on the disk of the ledger at `path`.
 pub fn free_bytes(path: &Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
@@ -191,15 +201,21 @@ impl Reader {
             return Err(LedgerError::Missing(path.to_owned()));
         }
         let reader = Self::connect(path).await?;
-        let newest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
-            .fetch_one(&reader.pool)
-            .await
-            .map_err(unusable(path))?;
-        let known = MIGRATOR.iter().map(|migration| migration.version).max();
+        let (newest, known) = reader.schema().await?;
         if newest > known {
             return Err(LedgerError::Newer(path.to_owned()));
         }
         Ok(reader)
+    }
+
+    /// The version of the schema, and the newest that this program knows.
+    pub async fn schema(&self) -> Result<(i64, i64), LedgerError> {
+        let newest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(unusable(&self.path))?;
+        let known = MIGRATOR.iter().map(|migration| migration.version).max();
+        Ok((newest.unwrap_or(0), known.unwrap_or(0)))
     }
 
     async fn connect(path: &Path) -> Result<Self, LedgerError> {

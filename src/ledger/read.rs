@@ -2,6 +2,7 @@
 //!
 //! - `batches`: how far each batch is, and why what did not complete did not.
 //! - `briefs`: one line a brief, paged by its number.
+//! - `pace`: how fast it goes just now.
 //! - `records`: the stored bytes of records, paged by their number.
 //! - `story`: everything that is stored about one brief.
 //!
@@ -11,6 +12,7 @@
 
 mod batches;
 mod briefs;
+mod pace;
 mod records;
 mod story;
 #[cfg(test)]
@@ -20,6 +22,7 @@ use std::collections::BTreeMap;
 
 pub use batches::{CodeCount, LateRows, ParkedBrief, RecentBatch};
 pub use briefs::{BriefFilter, BriefLine};
+pub use pace::Pace;
 pub use records::{RecordFilter, StoredRecord};
 pub use story::{BriefFound, ContainerStory, HistoryLine, JobStory, RecordStory, RunStory, Story};
 
