@@ -89,7 +89,7 @@ enum Command {
     Sandbox(Box<sandbox::SandboxArgs>),
     /// Show every setting, its value and where it comes from; secrets are redacted
     Config(config::ConfigArgs),
-    /// Print the JSON Schema of the brief message or of the record
+    /// Print the JSON Schema of the brief message, of the record, or of briefd status --json
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  briefd completions bash > /etc/bash_completion.d/briefd")]
@@ -104,12 +104,12 @@ impl Command {
     /// What is logged by a command that tells a person itself what happens: `generate` also says in its own words what
     /// it waits for, and counts at the end what went wrong on the way.
     const fn quiet_level(&self) -> Option<&'static str> {
-        if matches!(self, Self::Generate(_)) {
-            Some("error")
-        } else if matches!(self, Self::Enqueue(_) | Self::Doctor(_)) {
-            Some("warn")
-        } else {
+        if matches!(self, Self::Run | Self::Sandbox(_)) {
             None
+        } else if matches!(self, Self::Generate(_)) {
+            Some("error")
+        } else {
+            Some("warn")
         }
     }
 }

@@ -25,4 +25,5 @@ mod resolve;
 mod secrets;
 mod start_errors;
 mod support;
+mod terminal;
 mod unknown;

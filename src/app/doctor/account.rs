@@ -229,7 +229,7 @@ fn skew(checks: &mut Checks, client: &Client) {
         checks.good("clock", "agrees with the API's to a few seconds");
     } else {
         let way = if seconds > 0 { "ahead of" } else { "behind" };
-        let says = format!("{} s {way} the API's: notBefore and expiresAt are off by as much", seconds.abs());
+        let says = format!("{} s {way} the API's: times in briefs are off, too", seconds.abs());
         checks.warn("clock", says, "synchronize this machine's clock (NTP)");
     }
 }

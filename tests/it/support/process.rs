@@ -176,6 +176,11 @@ impl Worker {
         Self { process, http: format!("http://{address}") }
     }
 
+    /// The setting that it was started with, for commands beside it.
+    pub fn listens(&self) -> Variable {
+        ("BRIEFD__HTTP__LISTEN", self.http.trim_start_matches("http://").to_owned())
+    }
+
     /// Waits until broker, ledger and stages are up.
     pub async fn wait_ready(&mut self) {
         self.process.wait_answer(&format!("{}/readyz", self.http), PROMPTLY).await;
