@@ -42,7 +42,7 @@ pub const CASES: &[Case] = &[
     case("doctor", &[], 1, Judge::Shown),
     case("doctor", &["--json"], 1, Judge::Wide),
     case("enqueue", &["more.jsonl", "--dry-run"], 1, Judge::Shown),
-    case("enqueue", &["more.jsonl"], 1, Judge::Shown),
+    case("enqueue", &["more.jsonl"], 1, Judge::Wide),
     case("generate", &["spring.jsonl", "--sandbox", "--speed", "600"], 1, Judge::Wide),
     case("sandbox", &["--listen", "127.0.0.1:0"], 0, Judge::Until("127.0.0.1")),
     case("run", &[], 0, Judge::Until("ready")),
