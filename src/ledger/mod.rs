@@ -27,6 +27,7 @@ mod naming;
 mod open;
 mod ours;
 mod outbox;
+mod prune;
 mod read;
 mod request;
 mod resolve;
@@ -62,6 +63,7 @@ pub use lost::{GiveUp, Late, SettleLate};
 pub use naming::NameContainers;
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
 pub use outbox::PendingRow;
+pub use prune::{Prune, Pruned};
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
     ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
