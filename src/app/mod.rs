@@ -10,6 +10,7 @@ pub mod enqueue;
 pub mod evidence;
 mod gauges;
 pub mod generate;
+mod growth;
 mod permits;
 pub mod requests;
 pub mod run;
@@ -177,6 +178,7 @@ impl Worker {
         permits::spawn(self, drain.clone());
         account::spawn(self);
         gauges::spawn(self, drain.clone());
+        growth::spawn(self, drain.clone());
         requests::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod enqueue;
 pub mod generate;
 pub mod hold;
+pub mod ledger;
 pub mod list;
 pub mod man;
 mod names;
@@ -84,6 +85,7 @@ enum Command {
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
+    Ledger(ledger::LedgerArgs),
     Topology(topology::TopologyArgs),
     Doctor(doctor::DoctorArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
@@ -194,6 +196,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Hold(_)
         | Command::Release(_)
         | Command::Resolve(_)
+        | Command::Ledger(_)
         | Command::Topology(_)
         | Command::Doctor(_)
         | Command::Sandbox(_)
@@ -244,6 +247,7 @@ async fn asynchronous(
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::Ledger(args) => ledger::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })
