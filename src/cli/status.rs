@@ -14,6 +14,7 @@ use clap::Args;
 
 use self::facts::Facts;
 pub(super) use self::json::schema;
+pub(super) use self::pace::limits;
 use super::color::Paint;
 use super::names::batch_id;
 use super::{Outcome, UsageError};

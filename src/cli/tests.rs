@@ -610,3 +610,42 @@ async fn a_story_tells_what_was_unknown_and_how_it_became_known() {
     assert_fits(&page);
     insta::assert_snapshot!(page);
 }
+
+/// Fills a ledger with finished briefs in twenty batches, a record each, one in ten failed.
+const FILL: [&str; 4] = [
+    "INSERT INTO brief (id, project_id, batch_id, brief_id, input, run, state, touched, received_at, changed_at, pruned_at) SELECT value, 'p' || value % 7, 'batch-' || value % 20, 'b-' || value, 'queue', 1, \
+     CASE WHEN value % 10 = 0 THEN 'failed' ELSE 'completed' END, TRUE, 1777680000000 + value, 1777680000000 + value, NULL \
+     FROM generate_series(1000, 100999)",
+    "INSERT INTO run (brief, run, fingerprint, request, variant_count, priority, received_at, state, owed, made) \
+     SELECT id, 1, '', '{}', 1, 4, received_at, state, 1, 1 FROM brief WHERE id >= 1000",
+    "INSERT INTO outbox (id, channel, input, message_id, kind, routing_key, body, properties, brief, run, variant, ended_at, state, \
+     due_at, created_at) SELECT id, 'record', 'queue', 'm-' || id, CASE state WHEN 'failed' THEN 'container.failed' ELSE \
+     'container.completed' END, 'k', CAST('{\"error\":{\"code\":\"RENDER_FAILED\",\"remedy\":\"rerun\"}}' AS BLOB), '{}', id, 1, 1, \
+     received_at, 'sent', 0, received_at + 2000 FROM brief WHERE id >= 1000",
+    "ANALYZE",
+];
+
+#[tokio::test]
+async fn a_hundred_thousand_finished_briefs_do_not_slow_status_down() {
+    let world = World::with_trouble().await;
+    let path = world.settings.ledger.path.clone();
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&path)
+        .synchronous(sqlx::sqlite::SqliteSynchronous::Off);
+    let mut db = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    for statement in FILL {
+        // SQLite has no generate_series unless it is built in.
+        let numbers = "(WITH RECURSIVE n (value) AS (SELECT 1000 UNION ALL SELECT value + 1 FROM n WHERE value < 100999) SELECT value FROM n)";
+        let statement = statement.replace("generate_series(1000, 100999)", numbers);
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut db).await.unwrap();
+    }
+    for line in [&["status"][..], &["status", "batch-7"], &["status", "--json"]] {
+        let began = std::time::Instant::now();
+        let page = world.run(line).await;
+        let took = began.elapsed();
+        println!("briefd {}: {} ms on 100,000 briefs", line.join(" "), took.as_millis());
+        assert!(page.contains("batch-"), "{page}");
+        // Ten times what an optimized build is to take, for one that is not, on a busy machine.
+        assert!(took < Duration::from_secs(2), "briefd {line:?} took {took:?}");
+    }
+}

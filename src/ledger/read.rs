@@ -2,6 +2,7 @@
 //!
 //! - `batches`: how far each batch is, and why what did not complete did not.
 //! - `briefs`: one line a brief, paged by its number.
+//! - `known`: which briefs are known already.
 //! - `pace`: how fast it goes just now.
 //! - `records`: the stored bytes of records, paged by their number.
 //! - `story`: everything that is stored about one brief.
@@ -12,6 +13,7 @@
 
 mod batches;
 mod briefs;
+mod known;
 mod pace;
 mod records;
 mod story;
@@ -78,6 +80,13 @@ impl StateCounts {
     /// `n` more are in `state`; fewer, if it is negative.
     pub fn add(&mut self, state: BriefState, n: i64) {
         *self.0.entry(state).or_default() += n;
+    }
+
+    /// Counts those of `other`, too.
+    pub fn add_all(&mut self, other: &Self) {
+        for (state, n) in &other.0 {
+            self.add(*state, *n);
+        }
     }
 
     /// All of them.

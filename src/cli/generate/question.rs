@@ -2,22 +2,14 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::super::quote::Quote;
+use super::super::quote::{Quote, prices};
 use super::UsageError;
 use crate::app::survey::Survey;
-use crate::clock::Clock;
 use crate::config::Settings;
-use crate::layers::limits::numbers;
-use crate::layers::{Client, Limits, Numbers, Priority};
 use crate::ledger::{Input, LedgerError, Reader};
-use crate::telemetry::Metrics;
-
-/// Prices are asked for no longer than this; without them the number of containers has to do.
-const PRICES_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether it may start: nothing new is bought, nothing costs money, or a person said yes.
 pub(super) async fn may_start(
@@ -59,26 +51,4 @@ async fn is_known(settings: &Settings, name: &str) -> Result<bool, LedgerError> 
         Err(LedgerError::Missing(_)) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Credits by format: what the API tells goes before the settings.
-async fn prices(settings: &Settings) -> std::collections::BTreeMap<String, u64> {
-    let mut prices = settings.layers.prices.clone();
-    let (clock, metrics) = (Clock::system(), Metrics::new(std::iter::empty()));
-    let Ok(client) = Client::new(&settings.layers, clock.clone(), metrics.clone()) else {
-        return prices;
-    };
-    // A worker with this key may be asking as well.
-    let numbers = numbers(settings.layers.tier, settings.layers.limits).map(Numbers::of_commands);
-    let limits = Limits::new(numbers, clock, metrics);
-    let asked = async {
-        let permit = limits.acquire_read(Priority::Poll).await;
-        let answer = client.credits().await;
-        permit.answered();
-        answer
-    };
-    if let Ok(Ok(credits)) = tokio::time::timeout(PRICES_LIMIT, asked).await {
-        prices.extend(credits.per_format);
-    }
-    prices
 }

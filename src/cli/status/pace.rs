@@ -78,6 +78,17 @@ fn to_start(waiting: i64, numbers: Option<Numbers>) -> Duration {
     numbers.window.saturating_mul(waiting) / numbers.starts.max(1)
 }
 
+/// The rate limits that a worker at this ledger keeps; `None`: none.
+pub(in crate::cli) async fn limits(reader: &Reader, layers: &Layers) -> Result<Option<Numbers>, LedgerError> {
+    // What the API told the worker goes before what the settings begin with.
+    let told = match layers.tier {
+        Tier::Auto => reader.meta("tier").await?.as_deref().and_then(Numbers::with_tier_word),
+        Tier::Standard | Tier::Pilot | Tier::Partner | Tier::Unlimited => None,
+    };
+    let told = told.map(|told| told.overridden(layers.limits));
+    Ok(told.or_else(|| numbers(layers.tier, layers.limits)))
+}
+
 /// How fast it goes, and how fast it may.
 #[derive(Debug)]
 pub(super) struct PaceFacts {
@@ -90,13 +101,7 @@ pub(super) struct PaceFacts {
 
 impl PaceFacts {
     pub(super) async fn gather(reader: &Reader, layers: &Layers, now_ms: i64) -> Result<Self, LedgerError> {
-        // What the API told the worker goes before what the settings begin with.
-        let told = match layers.tier {
-            Tier::Auto => reader.meta("tier").await?.as_deref().and_then(Numbers::with_tier_word),
-            Tier::Standard | Tier::Pilot | Tier::Partner | Tier::Unlimited => None,
-        };
-        let told = told.map(|told| told.overridden(layers.limits));
-        let numbers = told.or_else(|| numbers(layers.tier, layers.limits));
+        let numbers = limits(reader, layers).await?;
         let window = numbers.map_or(Numbers::STANDARD.window, |numbers| numbers.window);
         let since_ms = now_ms - i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
         let Pace { starts, reads, known_after_ms } = reader.pace(since_ms, now_ms).await?;

@@ -18,7 +18,7 @@ pub enum Judge {
     Wide,
     /// Only that it ends as it should, and in lines that fit: what it says differs from time to time.
     Ends,
-    /// The same of one that runs until Ctrl-C; it is pressed once these words are there.
+    /// Only that it ends as it should on Ctrl-C, which is pressed once these words are there.
     Until(&'static str),
 }
 
@@ -43,11 +43,14 @@ pub const CASES: &[Case] = &[
     case("doctor", &["--json"], 1, Judge::Wide),
     case("enqueue", &["more.jsonl", "--dry-run"], 1, Judge::Shown),
     case("enqueue", &["more.jsonl"], 1, Judge::Wide),
-    case("generate", &["spring.jsonl", "--sandbox", "--speed", "600"], 1, Judge::Wide),
+    case("generate", &["spring.jsonl", "--sandbox", "--speed", "600"], 1, Judge::Ends),
     case("sandbox", &["--listen", "127.0.0.1:0"], 0, Judge::Until("127.0.0.1")),
-    case("run", &[], 0, Judge::Until("ready")),
+    case("run", &[], 0, Judge::Until("is at work")),
     case("config", &[], 0, Judge::Ends),
     case("schema", &["record"], 0, Judge::Ends),
     case("completions", &["bash"], 0, Judge::Ends),
+    case("ledger check", &[], 0, Judge::Shown),
+    case("ledger backup", &["spring.jsonl"], 2, Judge::Wide),
+    case("ledger prune", &["--dry-run"], 0, Judge::Shown),
     case("man", &["pages"], 0, Judge::Shown),
 ];
