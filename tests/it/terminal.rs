@@ -167,7 +167,7 @@ impl Case {
         assert_eq!(code, Some(self.exit), "briefd {line}, piped: {piped}");
         assert_eq!(shown.code, self.exit, "briefd {line}, in a terminal: {}", shown.text);
         assert!(!piped.contains('\x1b'), "briefd {line}: escape sequences in a pipe: {piped:?}");
-        if !matches!(self.judge, Judge::Wide | Judge::Until(_)) {
+        if !matches!(self.judge, Judge::Wide | Judge::Ends | Judge::Until(_)) {
             assert!(
                 !shown.is_wrapped,
                 "briefd {line}: a line is longer than {WIDTH} columns:\n{}",

@@ -16,7 +16,7 @@ pub enum Judge {
     Shown,
     /// The same; lines may be longer than the terminal is wide, because programs read them.
     Wide,
-    /// Only that it ends as it should, and in lines that fit: what it says differs from time to time.
+    /// Only that it ends as it should: what it says is for programs, or differs from time to time.
     Ends,
     /// Only that it ends as it should on Ctrl-C, which is pressed once these words are there.
     Until(&'static str),
