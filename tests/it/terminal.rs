@@ -232,7 +232,8 @@ async fn watching_draws_in_place_and_gives_the_terminal_back() {
         let page = terminal.wait_for("q: end").await;
         assert!(page.contains("spring") && !page.contains("[exit"), "{page}");
         terminal.press(key);
-        let page = terminal.wait_for("[exit 0]").await;
+        let page = terminal.wait_for("[end]").await;
+        assert!(page.contains("[exit 0]"), "{page}");
         assert!(page.contains("BATCH") && !page.contains("q: end"), "what was seen last stays: {page}");
         assert!(page.contains(" icanon") && page.contains(" echo "), "as it was before: {page}");
     }
