@@ -20,7 +20,7 @@ use crate::support::broker::TestBroker;
 use crate::support::process::{PROMPTLY, Process, SandboxProcess, Worker, briefd, free_port};
 
 /// What differs from run to run, and what stands for it.
-const VOLATILE: [(&str, &str); 18] = [
+const VOLATILE: [(&str, &str); 19] = [
     (r"test-[0-9a-f]{32}\.", ""),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "[uuid]"),
     (r"\b(job|cnt|req|ast|key|org|apk)_[A-Za-z0-9]+", "[id]"),
@@ -39,6 +39,7 @@ const VOLATILE: [(&str, &str); 18] = [
     (r"(?m) +\d+s$", "  [age]"),
     (r"[\d,]+ available", "[n] available"),
     (r"\d+ of \d+ set", "[n] set"),
+    (r"\d+ pages in", "[n] pages in"),
     (r"\d+, this version's", "[n], this version's"),
 ];
 
