@@ -13,6 +13,7 @@
 
 mod ages;
 mod attempt;
+mod batch;
 mod claim;
 mod decide;
 mod decision;
@@ -49,6 +50,7 @@ mod tests;
 
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
+pub use batch::FinishBatches;
 pub use claim::{Claim, Claimed, Work};
 pub use decide::{Decide, Received};
 pub use decision::Decision;
