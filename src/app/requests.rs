@@ -9,8 +9,8 @@ use super::Worker;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, Resolution, Resolve,
-    Resolved, SetHold,
+    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, RecordFilter, Request, RequestDone, Resolution,
+    Resolve, Resolved, SendAgain, SetHold,
 };
 use crate::stages::Desk;
 use crate::stages::holds::keep_reads;
@@ -42,6 +42,13 @@ pub enum Asked {
         jobs: Vec<i64>,
         /// What was decided.
         resolution: Resolution,
+    },
+    /// Send records again, unchanged.
+    Records {
+        /// Which.
+        which: RecordFilter,
+        /// None newer than this outbox row.
+        until: i64,
     },
 }
 
@@ -77,6 +84,10 @@ impl From<Scope> for HoldScope {
 
 /// How the outcome of a decision begins that was carried out.
 pub const RESOLVED: &str = "resolved";
+/// How the outcome of sending records again ends, behind how many they are.
+pub const SENT_AGAIN: &str = "to be sent again";
+/// Records that one write puts back into the outbox.
+const SENT_AGAIN_AT_ONCE: usize = 500;
 /// How often the outcome of a request is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -130,6 +141,7 @@ async fn hand_over(
         Asked::Hold { .. } => "hold",
         Asked::Release { .. } => "release",
         Asked::Resolve { .. } => "resolve",
+        Asked::Records { .. } => "records",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     let request = Request {
@@ -253,6 +265,14 @@ async fn carry_out(
                 count(desk, &resolved);
             }
             Ok(told(&resolved))
+        }
+        Asked::Records { which, until } => {
+            let rows = ledger.reader().records_to_send_again(&which, until).await?;
+            let mut again = 0;
+            for rows in rows.chunks(SENT_AGAIN_AT_ONCE) {
+                again += ledger.write(SendAgain { rows: rows.to_vec(), now_ms: clock.now_ms() }).await?;
+            }
+            Ok(format!("{again} {SENT_AGAIN}"))
         }
     }
 }

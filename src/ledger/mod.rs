@@ -72,7 +72,7 @@ pub use request::{Request, RequestDone};
 pub use resolve::{ParkedJob, Resolution, Resolve, Resolved};
 pub use rows::Input;
 pub use running::{NoteAnswered, Running};
-pub use sent::{MarkSent, Sent};
+pub use sent::{MarkSent, SendAgain, Sent};
 pub use settle::{ContainerEnd, Ended, Of, Settle, Settled};
 pub use silence::Silence;
 pub use spent::{RememberTier, Spend};
