@@ -15,6 +15,7 @@ use crate::ledger::{
 use crate::stages::Desk;
 use crate::stages::holds::keep_reads;
 use crate::telemetry::Metrics;
+use crate::wording::counted;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Requests that one look takes at most.
@@ -84,8 +85,6 @@ impl From<Scope> for HoldScope {
 
 /// How the outcome of a decision begins that was carried out.
 pub const RESOLVED: &str = "resolved";
-/// How the outcome of sending records again ends, behind how many they are.
-pub const SENT_AGAIN: &str = "to be sent again";
 /// Records that one write puts back into the outbox.
 const SENT_AGAIN_AT_ONCE: usize = 500;
 /// How often the outcome of a request is looked for.
@@ -199,7 +198,7 @@ fn ring(desk: &Desk) {
 }
 
 /// Carries out every open request; returns how many. `desk`: of the worker, if it is one that does.
-async fn carry_out_all(ledger: &Ledger, clock: &Clock, desk: Option<&Desk>) -> Result<usize, LedgerError> {
+pub(crate) async fn carry_out_all(ledger: &Ledger, clock: &Clock, desk: Option<&Desk>) -> Result<usize, LedgerError> {
     let open = ledger.reader().open_requests(AT_ONCE).await?;
     for request in &open {
         let outcome = match serde_json::from_str::<Asked>(&request.args) {
@@ -244,7 +243,8 @@ async fn carry_out(
         }
         Asked::Release { of } => {
             let scope = HoldScope::from(of);
-            let lifted = ledger.write(LiftHold { scope: scope.clone(), reason: None }).await?;
+            let lift = LiftHold { scope: scope.clone(), reason: None, now_ms: clock.now_ms() };
+            let lifted = ledger.write(lift).await?;
             let left = ledger.reader().holds().await?.into_iter().filter(|hold| hold.scope == scope).count();
             Ok(match left {
                 0 => format!("{lifted} lifted"),
@@ -272,7 +272,7 @@ async fn carry_out(
             for rows in rows.chunks(SENT_AGAIN_AT_ONCE) {
                 again += ledger.write(SendAgain { rows: rows.to_vec(), now_ms: clock.now_ms() }).await?;
             }
-            Ok(format!("{again} {SENT_AGAIN}"))
+            Ok(format!("{} put into the outbox again", counted(i64::try_from(again).unwrap_or(i64::MAX), "record")))
         }
     }
 }

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 pub use batches::{CodeCount, LateRows, ParkedBrief, RecentBatch};
 pub use briefs::{BriefFilter, BriefLine};
 pub use records::{RecordFilter, StoredRecord};
-pub use story::{BriefFound, ContainerStory, HistoryLine, JobStory, RecordStory, RunStory, Story};
+pub use story::{BriefFound, ContainerStory, HistoryLine, HoldStory, JobStory, RecordStory, RunStory, Story};
 
 use super::{Hold, HoldScope, LedgerError, Reader};
 use crate::job::BriefState;

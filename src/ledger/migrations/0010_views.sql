@@ -1,3 +1,16 @@
+-- Holds that are over: what a brief waited for belongs to its story.
+CREATE TABLE hold_past (
+    scope     TEXT   NOT NULL,
+    project   TEXT   NOT NULL,
+    batch     TEXT   NOT NULL,
+    reason    TEXT   NOT NULL,
+    detail    TEXT   NOT NULL,
+    set_by    TEXT   NOT NULL,
+    since     BIGINT NOT NULL,
+    lifted_at BIGINT NOT NULL
+);
+CREATE INDEX hold_past_since ON hold_past (since);
+
 -- For people with a SQLite shell and for dashboards: what may be relied on. The tables may change with any version, these
 -- columns only as the README says. Times are ISO 8601, batch_id '' is that of briefs without a batch.
 

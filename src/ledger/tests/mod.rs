@@ -14,6 +14,7 @@ mod spent;
 mod storm;
 mod sums;
 mod unknown;
+mod views;
 mod writer;
 
 use std::collections::BTreeMap;
