@@ -28,6 +28,7 @@ mod naming;
 mod open;
 mod ours;
 mod outbox;
+mod prune;
 mod read;
 mod request;
 mod resolve;
@@ -64,6 +65,7 @@ pub use lost::{GiveUp, Late, SettleLate};
 pub use naming::NameContainers;
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
 pub use outbox::PendingRow;
+pub use prune::{Prune, Pruned};
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, HoldStory, JobStory, LateRows,
     ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
