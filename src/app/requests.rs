@@ -9,8 +9,8 @@ use super::Worker;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, RecordFilter, Request, RequestDone, Resolution,
-    Resolve, Resolved, SendAgain, SetHold,
+    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, RecordFilter, Request, RequestDone,
+    Resolution, Resolve, Resolved, SendAgain, SetHold,
 };
 use crate::stages::Desk;
 use crate::stages::holds::keep_reads;
@@ -198,7 +198,11 @@ fn ring(desk: &Desk) {
 }
 
 /// Carries out every open request; returns how many. `desk`: of the worker, if it is one that does.
-pub(crate) async fn carry_out_all(ledger: &Ledger, clock: &Clock, desk: Option<&Desk>) -> Result<usize, LedgerError> {
+pub(crate) async fn carry_out_all(
+    ledger: &Ledger,
+    clock: &Clock,
+    desk: Option<&Desk>,
+) -> Result<usize, LedgerError> {
     let open = ledger.reader().open_requests(AT_ONCE).await?;
     for request in &open {
         let outcome = match serde_json::from_str::<Asked>(&request.args) {
@@ -272,7 +276,10 @@ async fn carry_out(
             for rows in rows.chunks(SENT_AGAIN_AT_ONCE) {
                 again += ledger.write(SendAgain { rows: rows.to_vec(), now_ms: clock.now_ms() }).await?;
             }
-            Ok(format!("{} put into the outbox again", counted(i64::try_from(again).unwrap_or(i64::MAX), "record")))
+            Ok(format!(
+                "{} put into the outbox again",
+                counted(i64::try_from(again).unwrap_or(i64::MAX), "record")
+            ))
         }
     }
 }

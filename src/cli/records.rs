@@ -95,7 +95,10 @@ async fn publish(
     let until = reader.newest_outbox_row().await?;
     let found = reader.records_to_send_again(&which, until).await?.len();
     if found == 0 {
-        writeln!(std::io::stderr(), "briefd: no record like that has left for a queue yet: nothing to send again")?;
+        writeln!(
+            std::io::stderr(),
+            "briefd: no record like that has left for a queue yet: nothing to send again"
+        )?;
         return Ok(Outcome::Done);
     }
     let records = counted(i64::try_from(found).unwrap_or(i64::MAX), "record");

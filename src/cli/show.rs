@@ -61,8 +61,7 @@ pub async fn run(
     let story = reader.story(found.id).await?;
     let holds = reader.holds().await?;
     let state = state(&story, &Waiting::new(&holds, clock.now_ms()));
-    let live =
-        if args.offline { None } else { live::look(&story, &holds, (&reader, settings)).await? };
+    let live = if args.offline { None } else { live::look(&story, &holds, (&reader, settings)).await? };
     let page = if args.json {
         serde_json::to_string_pretty(&json::document(&story, state, live.as_ref(), projects))?
     } else {

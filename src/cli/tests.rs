@@ -17,8 +17,8 @@ use crate::config::work::{MissingBriefId, Validation};
 use crate::flow::{Delivery, Properties, SendOutcome};
 use crate::job::Event;
 use crate::ledger::{
-    Again, AttemptOutcome, Claim, Claimed, ContainerEnd, Decide, Ended, Hold, HoldScope, Input, Ledger, LiftHold,
-    MarkSent, OpenOptions, Received, RecordOutcome, Sent, SetHold, Settle, Started, Told,
+    Again, AttemptOutcome, Claim, Claimed, ContainerEnd, Decide, Ended, Hold, HoldScope, Input, Ledger,
+    LiftHold, MarkSent, OpenOptions, Received, RecordOutcome, Sent, SetHold, Settle, Started, Told,
 };
 use crate::record::{RecordError, Source};
 use crate::telemetry::Metrics;
@@ -271,7 +271,8 @@ impl World {
 
 /// What the API tells about a container that has ended.
 fn api_record(id: &str, ended: Ended) -> String {
-    let url = format!("https://cdn.example/{id}/a-name-that-is-as-long-as-those-that-are-signed-for-a-day.mp4");
+    let url =
+        format!("https://cdn.example/{id}/a-name-that-is-as-long-as-those-that-are-signed-for-a-day.mp4");
     let assets = if ended == Ended::Completed { json!([{ "kind": "video", "url": url }]) } else { json!([]) };
     json!({ "id": id, "status": ended.word(), "assets": assets }).to_string()
 }
@@ -449,8 +450,12 @@ async fn a_story_tells_what_kept_it_waiting_and_how_far_it_is() {
 async fn a_sheet_of_what_failed_can_be_mended_and_read_again() {
     let world = World::with_trouble().await;
     let brief = json!({ "hook": "Run, \"now\"\nor later", "themeTags": ["a", "b"], "topic": "T" });
-    world.receive("nova", "sheet", "q-01", json!({ "brief": brief, "variantCount": 9, "format": "auto" })).await;
-    world.receive("nova", "sheet", "q-02", json!({ "brief": { "hook": "x" }, "metadata": { "cms": 1 } })).await;
+    world
+        .receive("nova", "sheet", "q-01", json!({ "brief": brief, "variantCount": 9, "format": "auto" }))
+        .await;
+    world
+        .receive("nova", "sheet", "q-02", json!({ "brief": { "hook": "x" }, "metadata": { "cms": 1 } }))
+        .await;
     let sheet = world.run(&["list", "--batch", "sheet", "--csv"]).await;
     insta::assert_snapshot!(sheet);
     let folder = tempfile::tempdir().unwrap();

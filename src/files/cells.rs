@@ -31,9 +31,11 @@ fn flatten(path: &str, value: &Value, cells: &mut Vec<(String, String)>) {
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
             let text = match value {
                 Value::String(text) => text.clone(),
-                Value::Array(entries) => {
-                    entries.iter().map(|entry| entry.as_str().unwrap_or_default()).collect::<Vec<_>>().join("|")
-                }
+                Value::Array(entries) => entries
+                    .iter()
+                    .map(|entry| entry.as_str().unwrap_or_default())
+                    .collect::<Vec<_>>()
+                    .join("|"),
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
             };
             let read = serde_json::from_str::<Value>(&kind.json(text.trim()));

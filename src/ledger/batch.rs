@@ -29,8 +29,9 @@ const BRIEFS: &str = "SELECT project_id, state, count(*), max(changed_at) FROM b
     WHERE batch_id = $1 AND input = 'queue' GROUP BY project_id, state";
 const CONTAINERS: &str = "SELECT b.project_id, c.status, count(*) FROM brief b CROSS JOIN container c ON c.brief = b.id \
     WHERE b.batch_id = $1 AND b.input = 'queue' GROUP BY b.project_id, c.status";
-const CREDITS: &str = "SELECT b.project_id, sum(o.credits) FROM brief b CROSS JOIN outbox o ON o.brief = b.id \
+const CREDITS: &str = "SELECT b.project_id, 'credits', sum(o.credits) FROM brief b CROSS JOIN outbox o ON o.brief = b.id \
     WHERE b.batch_id = $1 AND b.input = 'queue' AND o.credits IS NOT NULL GROUP BY b.project_id";
+const PRUNED: &str = "SELECT project_id, status, n FROM batch_pruned WHERE batch_id = $1";
 
 /// Makes the `batch.finished` of batches that have ended with other counts than told before.
 #[derive(Clone, Copy, Debug)]
@@ -126,9 +127,11 @@ type Projects = BTreeMap<String, ProjectPart>;
 async fn count(db: &mut SqliteConnection, batch: &str) -> Result<Option<(Projects, i64)>, LedgerError> {
     let briefs: Vec<(String, String, i64, i64)> =
         sqlx::query_as(BRIEFS).bind(batch).fetch_all(&mut *db).await?;
-    let containers: Vec<(String, String, i64)> =
-        sqlx::query_as(CONTAINERS).bind(batch).fetch_all(&mut *db).await?;
-    let credits: Vec<(String, i64)> = sqlx::query_as(CREDITS).bind(batch).fetch_all(&mut *db).await?;
+    let mut parts = Vec::new();
+    for query in [CONTAINERS, CREDITS, PRUNED] {
+        let found: Vec<(String, String, i64)> = sqlx::query_as(query).bind(batch).fetch_all(&mut *db).await?;
+        parts.extend(found);
+    }
 
     let mut projects = Projects::new();
     let mut last_ms = 0;
@@ -141,17 +144,16 @@ async fn count(db: &mut SqliteConnection, batch: &str) -> Result<Option<(Project
         *ended += whole(n);
         last_ms = last_ms.max(changed_ms);
     }
-    for (project, status, n) in containers {
-        let counts = &mut projects.entry(project).or_default().counts.containers;
-        match status.as_str() {
-            "completed" => counts.completed += whole(n),
-            "canceled" => counts.canceled += whole(n),
+    for (project, what, n) in parts {
+        let part = projects.entry(project).or_default();
+        let containers = &mut part.counts.containers;
+        match what.as_str() {
+            "credits" => *part.credits_estimate.get_or_insert(0) += whole(n),
+            "completed" => containers.completed += whole(n),
+            "canceled" => containers.canceled += whole(n),
             // `lost` was told as failed.
-            _ => counts.failed += whole(n),
+            _ => containers.failed += whole(n),
         }
-    }
-    for (project, credits) in credits {
-        projects.entry(project).or_default().credits_estimate = Some(whole(credits));
     }
     Ok(Some((projects, last_ms)))
 }
@@ -177,4 +179,4 @@ fn of_state(counts: &mut BatchCounts, state: BriefState) -> Option<&mut u64> {
 }
 
 #[cfg(test)]
-pub(super) const PLANNED: [&str; 4] = [OVER, BRIEFS, CONTAINERS, CREDITS];
+pub(super) const PLANNED: [&str; 5] = [OVER, BRIEFS, CONTAINERS, CREDITS, PRUNED];

@@ -128,7 +128,11 @@ impl Reader {
         found.compare("runs that owe records and have no open job", forgotten, 0);
         found.compare("briefs of batches and the briefs stored", batches.received, batches.received_rows);
         found.compare("ended briefs of batches and the briefs stored", batches.ended, batches.ended_rows);
-        found.compare("unsent records of batches and the records stored", batches.unsent, batches.unsent_rows);
+        found.compare(
+            "unsent records of batches and the records stored",
+            batches.unsent,
+            batches.unsent_rows,
+        );
         Ok(found)
     }
 }

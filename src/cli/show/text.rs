@@ -17,7 +17,9 @@ pub(super) fn page(
     projects: Projects<'_>,
 ) -> String {
     let mut lines = head(story, state, projects);
-    lines.extend(live.into_iter().flat_map(|live| wrap_facts(&format!("{:<12}", "at the API"), &live.facts())));
+    lines.extend(
+        live.into_iter().flat_map(|live| wrap_facts(&format!("{:<12}", "at the API"), &live.facts())),
+    );
     section(&mut lines, "RUNS", story.runs.iter().flat_map(run));
     section(&mut lines, "JOBS", story.jobs.iter().flat_map(|one| job(story, one)));
     section(&mut lines, "CONTAINERS", story.containers.iter().flat_map(container));
@@ -128,7 +130,8 @@ fn container(container: &ContainerStory) -> Vec<String> {
 
 fn hold(hold: &HoldStory) -> Vec<String> {
     let until = hold.lifted_at.map_or_else(|| "in force".to_owned(), |at| format!("lifted {}", stamp(at)));
-    let mut facts = vec![hold.reason.clone(), hold.scope.clone(), format!("since {}", stamp(hold.since)), until];
+    let mut facts =
+        vec![hold.reason.clone(), hold.scope.clone(), format!("since {}", stamp(hold.since)), until];
     facts.extend(Some(&hold.detail).filter(|detail| !detail.is_empty()).cloned());
     wrap_facts("  ", &facts)
 }

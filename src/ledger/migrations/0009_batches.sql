@@ -62,6 +62,20 @@ BEGIN
         WHERE batch_id = (SELECT batch_id FROM brief WHERE id = new.brief);
 END;
 
+-- What was pruned of a batch still counts, should the batch ever end again.
+CREATE TABLE batch_pruned (
+    batch_id   TEXT   NOT NULL,
+    project_id TEXT   NOT NULL,
+    status     TEXT   NOT NULL,             -- of containers; 'credits': what they are thought to have cost
+    n          BIGINT NOT NULL,
+    PRIMARY KEY (batch_id, project_id, status)
+);
+CREATE TRIGGER container_of_batch_gone AFTER DELETE ON container BEGIN
+    INSERT INTO batch_pruned (batch_id, project_id, status, n) SELECT batch_id, project_id, old.status, 1
+        FROM brief WHERE id = old.brief AND batch_id <> '' AND input = 'queue'
+        ON CONFLICT (batch_id, project_id, status) DO UPDATE SET n = n + 1;
+END;
+
 -- Of a record that is about a whole batch: which.
 ALTER TABLE outbox ADD COLUMN batch_id TEXT;
 CREATE INDEX outbox_batch ON outbox (batch_id) WHERE batch_id IS NOT NULL;
@@ -69,3 +83,8 @@ CREATE INDEX outbox_batch ON outbox (batch_id) WHERE batch_id IS NOT NULL;
 ALTER TABLE outbox ADD COLUMN credits BIGINT;
 UPDATE outbox SET credits = json_extract(CAST(body AS TEXT), '$.creditsEstimate') WHERE channel = 'record' AND brief IS NOT NULL;
 CREATE INDEX outbox_credits ON outbox (brief, credits) WHERE credits IS NOT NULL;
+CREATE TRIGGER credits_of_batch_gone AFTER DELETE ON outbox WHEN old.credits IS NOT NULL BEGIN
+    INSERT INTO batch_pruned (batch_id, project_id, status, n) SELECT batch_id, project_id, 'credits', old.credits
+        FROM brief WHERE id = old.brief AND batch_id <> '' AND input = 'queue'
+        ON CONFLICT (batch_id, project_id, status) DO UPDATE SET n = n + excluded.n;
+END;

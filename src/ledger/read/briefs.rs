@@ -115,8 +115,12 @@ impl Reader {
             | BriefState::Parked => state.word(),
         });
         let query = if filter.batch.is_some() { OF_BATCH } else { ALL };
-        let mut query =
-            sqlx::query_as(query).bind(after).bind(filter.project.as_deref()).bind(stored).bind(limit).bind(filter.with_request);
+        let mut query = sqlx::query_as(query)
+            .bind(after)
+            .bind(filter.project.as_deref())
+            .bind(stored)
+            .bind(limit)
+            .bind(filter.with_request);
         if let Some(batch) = &filter.batch {
             query = query.bind(batch);
         }

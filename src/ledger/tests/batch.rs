@@ -24,7 +24,8 @@ impl Bench {
 
     /// Takes a brief to its end, whatever it says about its batch.
     async fn ends(&self, message: Value, ends: &[Ended]) {
-        let ids: Vec<String> = (1..=ends.len()).map(|n| format!("{}-{n}", message["briefId"].as_str().unwrap())).collect();
+        let ids: Vec<String> =
+            (1..=ends.len()).map(|n| format!("{}-{n}", message["briefId"].as_str().unwrap())).collect();
         let ends: Vec<(&str, Ended)> = ids.iter().map(String::as_str).zip(ends.iter().copied()).collect();
         self.run_through(message, &ends).await;
     }
@@ -34,7 +35,9 @@ impl Bench {
 async fn a_batch_is_finished_once_all_that_was_announced_has_ended_and_is_confirmed() {
     let bench = Bench::new().await;
     bench.ends(of_batch(1, json!({"batchSize": 3})), &[DONE]).await;
-    bench.ends(of_batch(2, json!({"projectId": "q", "variantCount": 2, "batchSize": 99})), &[DONE, FAILED]).await;
+    bench
+        .ends(of_batch(2, json!({"projectId": "q", "variantCount": 2, "batchSize": 99})), &[DONE, FAILED])
+        .await;
     bench.publish().await;
     assert_eq!(bench.finish().await, [json!(0); 0], "one more was announced");
     bench.minutes_pass(1);
@@ -129,7 +132,10 @@ async fn more_briefs_than_announced_are_waited_for_and_then_told() {
     bench.settle(second.id, &[("c2", CANCELED)], true).await;
     bench.publish().await;
     let told = bench.finish().await;
-    assert_eq!((&told[0]["size"], &told[0]["received"], &told[0]["canceled"]), (&json!(1), &json!(2), &json!(1)));
+    assert_eq!(
+        (&told[0]["size"], &told[0]["received"], &told[0]["canceled"]),
+        (&json!(1), &json!(2), &json!(1))
+    );
 }
 
 #[tokio::test]
@@ -145,6 +151,30 @@ async fn a_process_that_dies_before_or_after_the_end_was_told_tells_it_once_with
     assert_eq!(bench.write(FinishBatches { now_ms: bench.now() }).await.unwrap(), 0);
     let after = bench.pending().await;
     assert_eq!((before.len(), &before[0].message), (1, &after[0].message));
+}
+
+#[tokio::test]
+async fn what_was_pruned_still_counts_when_the_batch_ends_again() {
+    let bench = Bench::new().await;
+    bench.ends(of_batch(1, json!({"batchSize": 2})), &[DONE]).await;
+    bench.minutes_pass(1);
+    bench.run_through(of_batch(2, json!({})), &[("c2", FAILED)]).await;
+    bench.publish().await;
+    assert_eq!(bench.finish().await[0]["failed"], 1);
+    bench.minutes_pass(1);
+    // One a step, the oldest first.
+    let prune = Prune { before_ms: bench.now(), limit: 1, now_ms: bench.now() };
+    assert_eq!(bench.write(prune).await.unwrap().briefs, 1);
+    assert_eq!(bench.finish().await, [json!(0); 0], "pruning ends nothing");
+    bench.send(of_batch(2, json!({"run": 2}))).await;
+    bench.inspected_all().await;
+    let job = bench.claim_one().await;
+    bench.accept(job.id, &["c2"]).await;
+    bench.settle(job.id, &[("c2", DONE)], true).await;
+    bench.publish().await;
+    let told = bench.finish().await;
+    assert_eq!((&told[0]["completed"], &told[0]["creditsEstimate"]), (&json!(2), &json!(360)));
+    assert_eq!(told[0]["containers"], json!({"completed": 2, "failed": 0, "canceled": 0}));
 }
 
 #[tokio::test]

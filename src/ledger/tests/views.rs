@@ -69,7 +69,8 @@ async fn the_views_tell_what_became_of_briefs_batches_and_failures() {
         rows(&bench, batches).await,
         [["", "NULL", "1", "1", "0", "0", "0", "0", "0"], ["b", "3", "3", "0", "0", "1", "1", "1", "1"]]
     );
-    let failures = "SELECT brief_id, run, variant, type, code, container_id, failed_at FROM v_failure ORDER BY brief_id";
+    let failures =
+        "SELECT brief_id, run, variant, type, code, container_id, failed_at FROM v_failure ORDER BY brief_id";
     assert_eq!(
         rows(&bench, failures).await,
         [
@@ -93,13 +94,17 @@ async fn a_view_looks_at_each_brief_once() {
     let mut db = bench.beside().await;
     let queries = VIEWS.map(|view| format!("SELECT * FROM {view}"));
     let narrow = VIEWS.map(|view| format!("SELECT * FROM {view} WHERE batch_id = 'b'"));
-    for (query, scans) in queries.iter().map(|query| (query, 1)).chain(narrow.iter().map(|query| (query, 0))) {
+    for (query, scans) in queries.iter().map(|query| (query, 1)).chain(narrow.iter().map(|query| (query, 0)))
+    {
         let plan: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}")))
                 .fetch_all(&mut db)
                 .await
                 .unwrap();
-        let scanned = plan.iter().filter(|(_, _, _, step)| step.starts_with("SCAN") && !step.starts_with("SCAN v_")).count();
+        let scanned = plan
+            .iter()
+            .filter(|(_, _, _, step)| step.starts_with("SCAN") && !step.starts_with("SCAN v_"))
+            .count();
         assert_eq!(scanned, scans, "{plan:?}, in {query}");
     }
 }
