@@ -69,7 +69,7 @@ impl Scene {
     }
 }
 
-fn brief(project: &str, id: &str, wish: Value) -> Value {
+fn brief(project: &str, id: &str, wish: &Value) -> Value {
     json!({"projectId": project, "batchId": "b", "briefId": id, "format": "slideshow_remix",
         "brief": {"hook": id}, "metadata": {"sandbox": wish}})
 }
@@ -93,9 +93,9 @@ fn is_end(message: &Message) -> bool {
 async fn a_batch_is_told_finished_once_a_revision_whoever_is_killed_on_the_way() {
     let mut scene = Scene::new(&[]).await;
     let mut briefs = [
-        brief("p.1", "completes", json!({})),
-        brief("p.1", "slow", json!({"seconds": 250})),
-        brief("q", "fails", json!({"failVariants": [1], "regenerate": {"seconds": 100}})),
+        brief("p.1", "completes", &json!({})),
+        brief("p.1", "slow", &json!({"seconds": 250})),
+        brief("q", "fails", &json!({"failVariants": [1], "regenerate": {"seconds": 100}})),
     ];
     for brief in &briefs {
         scene.broker.publish(brief).await;
@@ -170,7 +170,7 @@ async fn what_nobody_was_bound_for_is_dropped_and_counted_and_can_be_sent_again(
     let optional = ("BRIEFD__AMQP__OUTPUT__OPTIONAL", "batch.finished, container.completed");
     let mut scene = Scene::new(&[optional]).await;
     scene.broker.delete_records_queue().await;
-    let mut only = brief("p", "only", json!({}));
+    let mut only = brief("p", "only", &json!({}));
     only["batchSize"] = json!(1);
     scene.broker.publish(&only).await;
     scene.worker.wait_series("briefd_unroutable_total{type=\"batch.finished\"}", 1.0).await;
@@ -201,7 +201,7 @@ async fn what_nobody_was_bound_for_is_dropped_and_counted_and_can_be_sent_again(
 #[tokio::test]
 async fn a_story_tells_how_far_a_running_container_is_and_what_came_out() {
     let mut scene = Scene::new(&[]).await;
-    scene.broker.publish(&brief("p", "slow", json!({"seconds": 30_000}))).await;
+    scene.broker.publish(&brief("p", "slow", &json!({"seconds": 30_000}))).await;
     let live = eventually(PROMPTLY, async || {
         let output =
             briefd(scene.dir.path(), &["show", "slow", "--json"], &scene.variables).output().unwrap();

@@ -2,6 +2,8 @@
 
 use super::*;
 
+const NOTHING: [Value; 0] = [];
+
 /// One of a batch of briefs.
 fn of_batch(number: usize, more: Value) -> Value {
     let mut message = numbered(number, more);
@@ -39,7 +41,7 @@ async fn a_batch_is_finished_once_all_that_was_announced_has_ended_and_is_confir
         .ends(of_batch(2, json!({"projectId": "q", "variantCount": 2, "batchSize": 99})), &[DONE, FAILED])
         .await;
     bench.publish().await;
-    assert_eq!(bench.finish().await, [json!(0); 0], "one more was announced");
+    assert_eq!(bench.finish().await, NOTHING, "one more was announced");
     bench.minutes_pass(1);
     bench.ends(of_batch(3, json!({})), &[FAILED]).await;
     assert!(!bench.ledger.has_batch_over().await.unwrap(), "its last record is not confirmed");
@@ -61,7 +63,7 @@ async fn a_batch_is_finished_once_all_that_was_announced_has_ended_and_is_confir
             "creditsEstimate": 480, "finishedAt": "2026-05-01T00:01:00Z",
         })]
     );
-    assert_eq!(bench.finish().await, [json!(0); 0], "once");
+    assert_eq!(bench.finish().await, NOTHING, "once");
 }
 
 #[tokio::test]
@@ -73,7 +75,7 @@ async fn a_rerun_that_changes_the_counts_is_told_as_the_next_revision_and_one_th
     for (run, ended, revisions) in [(2, FAILED, &[][..]), (3, DONE, &[2][..])] {
         bench.send(of_batch(1, json!({"run": run}))).await;
         bench.inspected_all().await;
-        assert_eq!(bench.finish().await, [json!(0); 0], "it is open again");
+        assert_eq!(bench.finish().await, NOTHING, "it is open again");
         let job = bench.claim_one().await;
         bench.accept(job.id, &["c1"]).await;
         bench.settle(job.id, &[("c1", ended)], true).await;
@@ -91,14 +93,14 @@ async fn a_repeat_may_announce_the_size_and_sends_no_second_end() {
     let bench = Bench::new().await;
     bench.ends(of_batch(1, json!({})), &[DONE]).await;
     bench.publish().await;
-    assert_eq!(bench.finish().await, [json!(0); 0], "nobody knows how many there are");
+    assert_eq!(bench.finish().await, NOTHING, "nobody knows how many there are");
     bench.send(of_batch(1, json!({"batchSize": 1}))).await;
     assert!(!bench.ledger.has_batch_over().await.unwrap(), "its record leaves once more");
     bench.publish().await;
     assert_eq!(bench.finish().await[0]["received"], 1);
     bench.send(of_batch(1, json!({"batchSize": 1}))).await;
     bench.publish().await;
-    assert_eq!(bench.finish().await, [json!(0); 0]);
+    assert_eq!(bench.finish().await, NOTHING);
 }
 
 #[tokio::test]
@@ -109,7 +111,7 @@ async fn dead_letters_are_no_briefs_and_announce_nothing() {
     conflict["brief"]["hook"] = json!("other");
     bench.send(conflict).await;
     bench.publish().await;
-    assert_eq!(bench.finish().await, [json!(0); 0]);
+    assert_eq!(bench.finish().await, NOTHING);
     bench.send(of_batch(2, json!({"batchSize": 2, "wat": 1}))).await;
     bench.publish().await;
     let told = bench.finish().await;
@@ -126,7 +128,7 @@ async fn more_briefs_than_announced_are_waited_for_and_then_told() {
     bench.send(of_batch(2, json!({}))).await;
     bench.settle(first.id, &[("c1", DONE)], true).await;
     bench.publish().await;
-    assert_eq!(bench.finish().await, [json!(0); 0]);
+    assert_eq!(bench.finish().await, NOTHING);
     let second = bench.claim_one().await;
     bench.accept(second.id, &["c2"]).await;
     bench.settle(second.id, &[("c2", CANCELED)], true).await;
@@ -165,7 +167,7 @@ async fn what_was_pruned_still_counts_when_the_batch_ends_again() {
     // One a step, the oldest first.
     let prune = Prune { before_ms: bench.now(), limit: 1, now_ms: bench.now() };
     assert_eq!(bench.write(prune).await.unwrap().briefs, 1);
-    assert_eq!(bench.finish().await, [json!(0); 0], "pruning ends nothing");
+    assert_eq!(bench.finish().await, NOTHING, "pruning ends nothing");
     bench.send(of_batch(2, json!({"run": 2}))).await;
     bench.inspected_all().await;
     let job = bench.claim_one().await;
@@ -183,9 +185,9 @@ async fn a_file_has_no_end_of_a_batch_until_the_queue_asks_for_its_briefs() {
     let message = of_batch(1, json!({"batchSize": 1}));
     bench.ends(message.clone(), &[DONE]).await;
     bench.publish().await;
-    assert_eq!(bench.finish().await, [json!(0); 0]);
+    assert_eq!(bench.finish().await, NOTHING);
     let bench = bench.restart_for(Input::Queue).await;
-    assert_eq!(bench.finish().await, [json!(0); 0]);
+    assert_eq!(bench.finish().await, NOTHING);
     bench.send(message).await;
     bench.publish().await;
     assert_eq!(bench.finish().await[0]["completed"], 1);
