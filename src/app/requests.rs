@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Worker;
+use super::{Worker, growth};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, RecordFilter, Request, RequestDone,
-    Resolution, Resolve, Resolved, SendAgain, SetHold,
+    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, PruneBefore, Reader, RecordFilter, Request,
+    RequestDone, Resolution, Resolve, Resolved, SendAgain, SetHold,
 };
 use crate::stages::Desk;
 use crate::stages::holds::keep_reads;
@@ -50,6 +50,12 @@ pub enum Asked {
         which: RecordFilter,
         /// None newer than this outbox row.
         until: i64,
+    },
+    /// Prune what ended long ago.
+    #[serde(rename_all = "camelCase")]
+    Prune {
+        /// Milliseconds since 1970.
+        before_ms: i64,
     },
 }
 
@@ -141,6 +147,7 @@ async fn hand_over(
         Asked::Release { .. } => "release",
         Asked::Resolve { .. } => "resolve",
         Asked::Records { .. } => "records",
+        Asked::Prune { .. } => "prune",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     let request = Request {
@@ -280,6 +287,13 @@ async fn carry_out(
                 "{} put into the outbox again",
                 counted(i64::try_from(again).unwrap_or(i64::MAX), "record")
             ))
+        }
+        Asked::Prune { before_ms } if desk.is_some() => {
+            ledger.write(PruneBefore(before_ms)).await?;
+            Ok("pruned from now on".to_owned())
+        }
+        Asked::Prune { before_ms } => {
+            Ok(format!("{} briefs pruned", growth::prune(ledger, clock, before_ms).await?))
         }
     }
 }
