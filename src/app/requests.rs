@@ -9,12 +9,13 @@ use super::{Worker, growth};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, PruneBefore, Reader, Request, RequestDone,
-    Resolution, Resolve, Resolved, SetHold,
+    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, PruneBefore, Reader, RecordFilter, Request,
+    RequestDone, Resolution, Resolve, Resolved, SendAgain, SetHold,
 };
 use crate::stages::Desk;
 use crate::stages::holds::keep_reads;
 use crate::telemetry::Metrics;
+use crate::wording::counted;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Requests that one look takes at most.
@@ -42,6 +43,13 @@ pub enum Asked {
         jobs: Vec<i64>,
         /// What was decided.
         resolution: Resolution,
+    },
+    /// Send records again, unchanged.
+    Records {
+        /// Which.
+        which: RecordFilter,
+        /// None newer than this outbox row.
+        until: i64,
     },
     /// Prune what ended long ago.
     #[serde(rename_all = "camelCase")]
@@ -83,6 +91,8 @@ impl From<Scope> for HoldScope {
 
 /// How the outcome of a decision begins that was carried out.
 pub const RESOLVED: &str = "resolved";
+/// Records that one write puts back into the outbox.
+const SENT_AGAIN_AT_ONCE: usize = 500;
 /// How often the outcome of a request is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -136,6 +146,7 @@ async fn hand_over(
         Asked::Hold { .. } => "hold",
         Asked::Release { .. } => "release",
         Asked::Resolve { .. } => "resolve",
+        Asked::Records { .. } => "records",
         Asked::Prune { .. } => "prune",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
@@ -194,7 +205,11 @@ fn ring(desk: &Desk) {
 }
 
 /// Carries out every open request; returns how many. `desk`: of the worker, if it is one that does.
-async fn carry_out_all(ledger: &Ledger, clock: &Clock, desk: Option<&Desk>) -> Result<usize, LedgerError> {
+pub(crate) async fn carry_out_all(
+    ledger: &Ledger,
+    clock: &Clock,
+    desk: Option<&Desk>,
+) -> Result<usize, LedgerError> {
     let open = ledger.reader().open_requests(AT_ONCE).await?;
     for request in &open {
         let outcome = match serde_json::from_str::<Asked>(&request.args) {
@@ -239,7 +254,8 @@ async fn carry_out(
         }
         Asked::Release { of } => {
             let scope = HoldScope::from(of);
-            let lifted = ledger.write(LiftHold { scope: scope.clone(), reason: None }).await?;
+            let lift = LiftHold { scope: scope.clone(), reason: None, now_ms: clock.now_ms() };
+            let lifted = ledger.write(lift).await?;
             let left = ledger.reader().holds().await?.into_iter().filter(|hold| hold.scope == scope).count();
             Ok(match left {
                 0 => format!("{lifted} lifted"),
@@ -260,6 +276,17 @@ async fn carry_out(
                 count(desk, &resolved);
             }
             Ok(told(&resolved))
+        }
+        Asked::Records { which, until } => {
+            let rows = ledger.reader().records_to_send_again(&which, until).await?;
+            let mut again = 0;
+            for rows in rows.chunks(SENT_AGAIN_AT_ONCE) {
+                again += ledger.write(SendAgain { rows: rows.to_vec(), now_ms: clock.now_ms() }).await?;
+            }
+            Ok(format!(
+                "{} put into the outbox again",
+                counted(i64::try_from(again).unwrap_or(i64::MAX), "record")
+            ))
         }
         Asked::Prune { before_ms } if desk.is_some() => {
             ledger.write(PruneBefore(before_ms)).await?;

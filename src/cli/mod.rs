@@ -16,6 +16,7 @@ pub mod list;
 pub mod man;
 mod names;
 mod progress;
+mod question;
 mod quote;
 pub mod records;
 pub mod resolve;
@@ -243,7 +244,9 @@ async fn asynchronous(
         Command::Status(args) => status::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::List(args) => list::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Show(args) => show::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
-        Command::Records(args) => records::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Records(args) => {
+            records::run(args, &loaded.settings, (&clock, yes), &mut std::io::stdout()).await
+        }
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,

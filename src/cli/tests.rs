@@ -18,7 +18,7 @@ use crate::flow::{Delivery, Properties, SendOutcome};
 use crate::job::Event;
 use crate::ledger::{
     Again, AttemptOutcome, Claim, Claimed, ContainerEnd, Decide, Ended, Hold, HoldScope, Input, Ledger,
-    MarkSent, OpenOptions, Received, RecordOutcome, Sent, SetHold, Settle, Started, Told,
+    LiftHold, MarkSent, OpenOptions, Received, RecordOutcome, Sent, SetHold, Settle, Started, Told,
 };
 use crate::record::{RecordError, Source};
 use crate::telemetry::Metrics;
@@ -157,7 +157,7 @@ impl World {
                 Ended::Canceled => Some(RecordError::new(Source::Layers, "CANCELED", "canceled")),
             };
             ContainerEnd {
-                record: Some(json!({ "id": id, "status": ended.word() }).to_string()),
+                record: Some(api_record(&id, *ended)),
                 container: id,
                 ended: *ended,
                 error,
@@ -249,7 +249,7 @@ impl World {
             Command::Status(args) => status::run(args, &self.settings, &self.clock, out).await,
             Command::List(args) => list::run(args, &self.settings, &self.clock, out).await,
             Command::Show(args) => show::run(args, &self.settings, &self.clock, out).await,
-            Command::Records(args) => records::run(args, &self.settings, &self.clock, out).await,
+            Command::Records(args) => records::run(args, &self.settings, (&self.clock, true), out).await,
             other => panic!("not a command that reads: {other:?}"),
         }
     }
@@ -267,6 +267,14 @@ impl World {
             |line| serde_json::from_str::<Value>(line).unwrap()["briefId"].as_str().unwrap().to_owned();
         text.lines().map(brief).collect()
     }
+}
+
+/// What the API tells about a container that has ended.
+fn api_record(id: &str, ended: Ended) -> String {
+    let url =
+        format!("https://cdn.example/{id}/a-name-that-is-as-long-as-those-that-are-signed-for-a-day.mp4");
+    let assets = if ended == Ended::Completed { json!([{ "kind": "video", "url": url }]) } else { json!([]) };
+    json!({ "id": id, "status": ended.word(), "assets": assets }).to_string()
 }
 
 fn assert_fits(page: &str) {
@@ -422,10 +430,11 @@ async fn a_list_is_one_line_a_brief() {
     let page = world.run(&["list"]).await;
     assert_fits(&page);
     insta::assert_snapshot!(page);
-    insta::assert_snapshot!(world.run(&["list", "--batch", "", "--csv"]).await, @r"
-    project,batch,brief,run,state,code,receivedAt,changedAt
-    nova,,s-01,1,completed,,2026-05-02T01:07:45Z,2026-05-02T01:09:16Z
-    ");
+    insta::assert_snapshot!(world.run(&["list", "--batch", SPRING, "--csv"]).await);
+    assert_eq!(
+        world.run(&["list", "--batch", "nobody", "--csv"]).await,
+        "projectId,batchId,briefId,run,state,code,message,remedy\n"
+    );
 }
 
 #[tokio::test]
@@ -453,6 +462,84 @@ async fn a_story_is_told_in_order_of_time() {
     insta::assert_snapshot!(page);
     let document: Value = serde_json::from_str(&world.run(&["show", "s-03", "--json"]).await).unwrap();
     insta::assert_json_snapshot!(document);
+}
+
+#[tokio::test]
+async fn a_story_tells_what_kept_it_waiting_and_how_far_it_is() {
+    let world = World::new().await;
+    world.hold(HoldScope::Project("other".to_owned()), "BILLING_EXHAUSTED", Some(120)).await;
+    world.hold(HoldScope::Account, "API_DOWN", None).await;
+    world.receive(ACME, SPRING, "s-01", json!({})).await;
+    world.clock.advance(Duration::from_mins(5));
+    let now_ms = world.clock.now_ms();
+    let lift = LiftHold { scope: HoldScope::Account, reason: Some("API_DOWN".to_owned()), now_ms };
+    world.ledger.write(lift).await.unwrap();
+    let job = world.claim().await;
+    let started = Started {
+        job_id: Some("job_s-01".to_owned()),
+        container_ids: vec!["cnt_s-01_1".to_owned()],
+        format: None,
+    };
+    world.outcome(&job, AttemptOutcome::Accepted(started), Told::default()).await;
+    // What comes after its start kept it from nothing.
+    world.hold(HoldScope::Account, "KILL_SWITCH", None).await;
+    let page = world.run(&["show", "s-01"]).await;
+    assert_fits(&page);
+    insta::assert_snapshot!(page);
+    assert!(!world.run(&["show", "s-01", "--offline"]).await.contains("at the API  not known"));
+    let document: Value = serde_json::from_str(&world.run(&["show", "s-01", "--json"]).await).unwrap();
+    insta::assert_json_snapshot!([&document["live"], &document["holds"]]);
+}
+
+#[tokio::test]
+async fn a_sheet_of_what_failed_can_be_mended_and_read_again() {
+    let world = World::with_trouble().await;
+    let brief = json!({ "hook": "Run, \"now\"\nor later", "themeTags": ["a", "b"], "topic": "T" });
+    world
+        .receive("nova", "sheet", "q-01", json!({ "brief": brief, "variantCount": 9, "format": "auto" }))
+        .await;
+    world
+        .receive("nova", "sheet", "q-02", json!({ "brief": { "hook": "x" }, "metadata": { "cms": 1 } }))
+        .await;
+    let sheet = world.run(&["list", "--batch", "sheet", "--csv"]).await;
+    insta::assert_snapshot!(sheet);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fix.csv");
+    std::fs::write(&path, &sheet).unwrap();
+    let mut file = crate::files::BriefFile::open(&path).unwrap();
+    let rows = crate::flow::Source::receive(&mut file, 10).await.unwrap();
+    let read: Value = serde_json::from_slice(&rows[0].body).unwrap();
+    assert_eq!((&read["brief"], &read["variantCount"], &read["run"]), (&brief, &json!(9), &json!(1)));
+    assert_eq!((rows.len(), &read["briefId"]), (2, &json!("q-01")));
+}
+
+#[tokio::test]
+async fn records_are_sent_again_with_the_same_bytes_and_counted() {
+    let world = World::with_trouble().await;
+    world.publish(100).await;
+    let sent = world.run(&["records", "--batch", SPRING]).await;
+    let asked = ["records", "--batch", SPRING, "--publish", "--reason", "a new consumer"];
+    // The worker of these tests does not look at requests.
+    let mut told = Vec::new();
+    let waiting = world.try_run(&asked, &mut told);
+    let carried_out = async {
+        loop {
+            let open = world.ledger.reader().open_requests(10).await.unwrap();
+            let Some(request) = open.first() else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            assert_eq!((request.kind.as_str(), request.reason.as_str()), ("records", "a new consumer"));
+            break crate::app::requests::carry_out_all(&world.ledger, &world.clock, None).await.unwrap();
+        }
+    };
+    let (outcome, done) = tokio::join!(waiting, carried_out);
+    assert_eq!((outcome.unwrap(), done), (Outcome::Done, 1));
+    assert_eq!(String::from_utf8(told).unwrap(), "6 records put into the outbox again.\n");
+    let due = world.ledger.pending(100, world.clock.now_ms()).await.unwrap();
+    let again: Vec<_> = due.iter().map(|row| String::from_utf8(row.message.body.clone()).unwrap()).collect();
+    assert_eq!(again, sent.lines().collect::<Vec<_>>());
+    assert_eq!(world.run(&asked).await, "", "they are on their way already");
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ struct Column {
 
 /// What the cells of a column become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Unnamed,
     Text,
     Number,
@@ -111,23 +111,31 @@ impl Column {
         if path.iter().any(String::is_empty) {
             return Err(format!("names `{name}`; dots stand between two names, like `brief.hook`"));
         }
-        let kind = if LISTS.contains(&name) {
-            Kind::List
-        } else if NUMBERS.contains(&name) {
-            Kind::Number
-        } else if name == METADATA {
-            Kind::Object
-        } else {
-            Kind::Text
-        };
-        Ok(Self { path, kind })
+        Ok(Self { path, kind: kind_of(name) })
+    }
+}
+
+/// What the cells of the column with this name become.
+pub(super) fn kind_of(name: &str) -> Kind {
+    if LISTS.contains(&name) {
+        Kind::List
+    } else if NUMBERS.contains(&name) {
+        Kind::Number
+    } else if name == METADATA {
+        Kind::Object
+    } else {
+        Kind::Text
     }
 }
 
 impl Kind {
+    pub(super) const fn is_object(self) -> bool {
+        matches!(self, Self::Object)
+    }
+
     /// The JSON text of a cell that is not empty. A cell that is not what its column wants stays a text, so that
     /// validation names it.
-    fn json(self, cell: &str) -> String {
+    pub(super) fn json(self, cell: &str) -> String {
         match self {
             Self::Number if serde_json::from_str::<Number>(cell).is_ok() => cell.to_owned(),
             // As it is, so that repeated keys and too large numbers are found in it.

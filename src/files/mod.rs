@@ -11,6 +11,7 @@
 //! This module does not judge briefs; [`crate::brief::parse`] does. A CSV row becomes the JSON object that a person
 //! would have written for it, and goes the same way.
 
+mod cells;
 mod csv;
 mod part_file;
 mod report;
@@ -25,6 +26,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+pub use cells::cells;
 pub use report::{DeadLetterNote, SinkReport};
 pub use sink::{JsonlSink, RecordWriter};
 pub use source::BriefFile;

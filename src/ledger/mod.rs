@@ -13,6 +13,7 @@
 
 mod ages;
 mod attempt;
+mod batch;
 mod claim;
 mod decide;
 mod decision;
@@ -51,6 +52,7 @@ mod tests;
 
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
+pub use batch::FinishBatches;
 pub use claim::{Claim, Claimed, Work};
 pub use decide::{Decide, Received};
 pub use decision::Decision;
@@ -66,14 +68,15 @@ pub use open::{BindOrganization, Ledger, OpenOptions, Reader, check_place, free_
 pub use outbox::PendingRow;
 pub use prune::{Prune, Pruned};
 pub use read::{
-    BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows, Pace,
-    ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
+    BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, HoldStory, JobStory,
+    LateRows, Pace, ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord,
+    Story, Waiting,
 };
 pub use request::{Request, RequestDone};
 pub use resolve::{ParkedJob, Resolution, Resolve, Resolved};
 pub use rows::Input;
 pub use running::{NoteAnswered, Running};
-pub use sent::{MarkSent, Sent};
+pub use sent::{MarkSent, SendAgain, Sent};
 pub use settle::{ContainerEnd, Ended, Of, Settle, Settled};
 pub use silence::Silence;
 pub use spent::{RememberTier, Spend};

@@ -26,7 +26,7 @@ pub use batches::{CodeCount, LateRows, ParkedBrief, RecentBatch};
 pub use briefs::{BriefFilter, BriefLine};
 pub use pace::Pace;
 pub use records::{RecordFilter, StoredRecord};
-pub use story::{BriefFound, ContainerStory, HistoryLine, JobStory, RecordStory, RunStory, Story};
+pub use story::{BriefFound, ContainerStory, HistoryLine, HoldStory, JobStory, RecordStory, RunStory, Story};
 
 use super::{Hold, HoldScope, LedgerError, Reader};
 use crate::job::BriefState;

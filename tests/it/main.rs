@@ -8,6 +8,7 @@
 
 mod account_trouble;
 mod api_contract;
+mod batch_finished;
 mod broker;
 mod broker_loss;
 mod documents;
