@@ -10,6 +10,7 @@ mod account_trouble;
 mod api_contract;
 mod broker;
 mod broker_loss;
+mod disk;
 mod documents;
 mod end_to_end;
 mod examples;
