@@ -17,8 +17,10 @@
 mod connect;
 mod consumer;
 mod depths;
+mod guard;
 mod publisher;
 mod supervise;
+mod tame;
 mod tls;
 pub mod topology;
 mod wire;

@@ -36,7 +36,9 @@ pub enum LedgerError {
         cause: sqlx::Error,
     },
     /// The end of the file is missing.
-    #[error("{path} cannot be used as the ledger: it was cut short ({bytes} bytes are no whole pages); {RESTORE}")]
+    #[error(
+        "{path} cannot be used as the ledger: it was cut short ({bytes} bytes are no whole pages); {RESTORE}"
+    )]
     CutShort {
         /// The file.
         path: PathBuf,
@@ -170,7 +172,9 @@ fn remedy(source: &sqlx::Error) -> Option<&'static str> {
     match error.code()?.parse::<u32>().ok()? & 0xff {
         5 | 6 => Some("another program keeps it locked: end that"),
         8 => Some("it may only be read: look at its owner, its mode and how its disk is mounted"),
-        10 => Some("its disk does not do what it must: look at the system's log, and at limits for this process"),
+        10 => Some(
+            "its disk does not do what it must: look at the system's log, and at limits for this process",
+        ),
         11 | 26 => Some(RESTORE),
         13 => Some("make room on its disk"),
         14 => Some("look at the owner and the mode of its folder"),

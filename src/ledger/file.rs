@@ -62,10 +62,11 @@ pub(super) async fn refuse_a_new_one(
     path: &Path,
     connection: &mut SqliteConnection,
 ) -> Result<(), LedgerError> {
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
-        .fetch_one(connection)
-        .await
-        .map_err(unusable(path))?;
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
+            .fetch_one(connection)
+            .await
+            .map_err(unusable(path))?;
     let open = |source| LedgerError::Open { path: path.to_owned(), source };
     if tables == 0 && lock.metadata().map_err(open)?.len() > 0 {
         return Err(LedgerError::Emptied { path: path.to_owned(), lock: lock_path(path) });

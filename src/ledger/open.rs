@@ -13,9 +13,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _};
 use uuid::Uuid;
 
-use super::file::{
-    mark_made, refuse_a_new_one, refuse_cut_short, refuse_emptied, refuse_network_filesystem,
-};
+use super::file::{mark_made, refuse_a_new_one, refuse_cut_short, refuse_emptied, refuse_network_filesystem};
 use super::rows::Input;
 use super::writer::{Write, Writer};
 use super::{LedgerError, Wake};

@@ -211,7 +211,10 @@ async fn goes_on_by_itself(disk: Disk) {
     worker.wait_said(CAN_AGAIN).await;
     worker.wait_series(IS_PAUSED, 0.0).await;
     let ready = eventually(PROMPTLY, async || {
-        worker.look("/readyz").await.filter(|(status, ready)| *status == 200 && ready["warnings"] == json!([]))
+        worker
+            .look("/readyz")
+            .await
+            .filter(|(status, ready)| *status == 200 && ready["warnings"] == json!([]))
     });
     assert!(ready.await.is_some(), "{:?}", worker.look("/readyz").await);
     assert_eq!(worker.series("briefd_ledger_imbalance").await.to_string(), "0");

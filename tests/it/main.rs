@@ -17,6 +17,7 @@ mod examples;
 mod five_hundred;
 mod generate;
 mod holds;
+mod hostile;
 mod intake_table;
 mod layering;
 mod moods;

@@ -10,6 +10,7 @@ pub mod forwarder;
 pub mod message;
 pub mod node;
 pub mod process;
+pub mod raw_amqp;
 
 use std::time::Duration;
 

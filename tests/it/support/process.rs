@@ -35,7 +35,11 @@ pub fn briefd(dir: &Path, arguments: &[&str], variables: &[Variable]) -> Command
 /// A command as a shell runs it that does something first.
 pub fn after(first: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(format!("{first} exec \"$0\" \"$@\"")).arg(command.get_program()).args(command.get_args());
+    shell
+        .arg("-c")
+        .arg(format!("{first} exec \"$0\" \"$@\""))
+        .arg(command.get_program())
+        .args(command.get_args());
     shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
     shell
