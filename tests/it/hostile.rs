@@ -6,10 +6,11 @@ use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
 use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::hostile_api::{HostileApi, KINDS};
 use crate::support::message::Message;
 use crate::support::process::{PROMPTLY, SandboxProcess, Worker};
 use crate::support::raw_amqp::{self, RawPublisher, field, long, short};
-use crate::support::Variable;
+use crate::support::{Variable, eventually};
 
 fn brief(id: &str) -> Value {
     json!({"projectId": "p", "briefId": id, "format": "slideshow_remix", "brief": {"hook": id}})
@@ -40,6 +41,8 @@ fn odd_properties() -> Vec<(&'static str, Vec<(u16, Vec<u8>)>)> {
         ("a-long-name", headers(vec![text(&[b'n'; 255], b"v")])),
         ("controls", headers(vec![text(b"n\0\n\x1b[2J", b"\0\n\x1b[2J")])),
         ("not-utf8-value", headers(vec![text(b"n", b"\xff\xfe")])),
+        ("not-utf8-name", headers(vec![text(b"n\xff\xc3(", b"v")])),
+        ("not-utf8-word", vec![(raw_amqp::CORRELATION_ID, short(b"c\xff"))]),
         ("every-type", headers(every_type())),
         ("our-own-headers", headers(vec![text(b"x-briefd-id", b"mine"), text(b"x-briefd-reason", b"none")])),
         ("deaths", headers(vec![text(b"x-death", b"often"), field(b"x-delivery-count", b'l', &[0xff; 8])])),
@@ -51,7 +54,7 @@ fn odd_properties() -> Vec<(&'static str, Vec<(u16, Vec<u8>)>)> {
             "odd-words",
             vec![
                 (raw_amqp::CONTENT_TYPE, short(&[b't'; 255])),
-                (raw_amqp::DELIVERY_MODE, vec![9]),
+                (raw_amqp::DELIVERY_MODE, vec![1]),
                 (raw_amqp::PRIORITY, vec![255]),
                 (raw_amqp::CORRELATION_ID, short(&[b'c'; 255])),
                 (raw_amqp::TIMESTAMP, vec![0xff; 8]),
@@ -107,6 +110,41 @@ async fn headers_nested_without_end_neither_kill_the_worker_nor_block_what_is_be
     scene.finish().await;
 }
 
+#[tokio::test]
+async fn answers_that_cannot_be_read_leave_what_was_bought_unknown_and_it_is_collected_when_they_can() {
+    let api = HostileApi::start().await;
+    let variables = [
+        ("BRIEFD__LAYERS__BASE_URL", api.url().to_owned()),
+        ("BRIEFD__LAYERS__REQUEST_TIMEOUT", "2s".to_owned()),
+        ("BRIEFD__LAYERS__MAX_RESPONSE_BYTES", "8MiB".to_owned()),
+        ("BRIEFD__SUBMIT__REPEAT_AFTER", "1s".to_owned()),
+    ];
+    let mut scene = Scene::set(&variables).await;
+    api.pass_on_to(scene.sandbox.url());
+    api.set_hostile(true);
+    for (kind, _) in KINDS {
+        let brief = brief(kind);
+        scene.broker.publish(&brief).await;
+        scene.briefs.push(brief);
+    }
+    let asked = eventually(PROMPTLY, async || (api.answered() >= 3 * KINDS.len()).then_some(()));
+    assert!(asked.await.is_some(), "{} answers; it said:\n{}", api.answered(), scene.worker.process.stderr());
+    let count = f64::from(u16::try_from(KINDS.len()).unwrap());
+    scene.worker.wait_series("briefd_jobs{state=\"submitting\"}", count).await;
+    assert_eq!(scene.worker.look("/healthz").await.unwrap().0, 200);
+    assert_eq!(scene.broker.take_rest("records").await, [], "nothing is known, so nothing has failed");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.worker.process.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
+    let peak_kib: u64 = peak.split(' ').next().unwrap().parse().unwrap();
+    assert!(peak_kib < 700 * 1024, "{peak} at most");
+
+    api.set_hostile(false);
+    let taken = scene.broker.take_records(KINDS.len(), PROMPTLY).await;
+    assert!(taken.iter().all(|record| record.json()["type"] == "container.completed"), "{taken:?}");
+    scene.records.extend(taken);
+    scene.finish().await;
+}
+
 /// A worker between a broker and the simulator.
 struct Scene {
     broker: TestBroker,
@@ -156,8 +194,12 @@ impl Scene {
         assert!(self.worker.process.wait_exit(PROMPTLY).await.success());
         self.records.extend(self.broker.take_rest("records").await);
         let mut expected_runs: Vec<ExpectedRun> = self.briefs.iter().map(ExpectedRun::first_of).collect();
-        for run in expected_runs.iter_mut().filter(|run| run.brief_id == "odd-words") {
-            run.correlation_id = "c".repeat(255);
+        for run in &mut expected_runs {
+            match run.brief_id.as_str() {
+                "odd-words" => run.correlation_id = "c".repeat(255),
+                "not-utf8-word" => run.correlation_id = "c?".to_owned(),
+                _ => {}
+            }
         }
         Evidence {
             account: self.sandbox.account().await,

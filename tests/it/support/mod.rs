@@ -7,6 +7,7 @@
 pub mod broker;
 pub mod checker;
 pub mod forwarder;
+pub mod hostile_api;
 pub mod message;
 pub mod node;
 pub mod process;
