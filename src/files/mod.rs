@@ -12,6 +12,8 @@
 //! would have written for it, and goes the same way.
 
 mod csv;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod part_file;
 mod report;
 mod rows;
