@@ -24,18 +24,6 @@ async fn the_highest_priority_goes_first_then_arrival() {
     assert_eq!(ids(&bench.claim().await), ["b1", "b5", "b3"]);
 }
 
-impl Bench {
-    /// How SQLite answers a query, step after step.
-    async fn plan(&self, query: &str) -> String {
-        let plan: Vec<(i64, i64, i64, String)> =
-            sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}")))
-                .fetch_all(&self.ledger.reader().pool)
-                .await
-                .unwrap();
-        plan.into_iter().map(|(_, _, _, step)| step).collect::<Vec<_>>().join("; ")
-    }
-}
-
 /// The briefs of the next `count` starts, one claim at a time as permits come.
 async fn starts(bench: &Bench, turn: &mut Turn, count: usize) -> Vec<String> {
     let mut started = Vec::new();
