@@ -15,6 +15,8 @@
 mod body;
 mod compare;
 mod excerpt;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod identity;
 pub mod keys;
 mod message;

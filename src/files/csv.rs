@@ -21,6 +21,11 @@ const NUMBERS: [&str; 5] = ["run", "batchSize", "priority", "variantCount", "bud
 /// The field that is an object of the user's own.
 const METADATA: &str = "metadata";
 
+/// Deepest field; the API's own are three deep.
+const DEPTH_MAX: usize = 32;
+/// Most columns; each is compared with each.
+const COLUMNS_MAX: usize = 1_000;
+
 /// The header line: which field each column holds.
 #[derive(Debug)]
 pub(super) struct Columns {
@@ -50,6 +55,9 @@ impl Columns {
     pub(super) fn of_header(header: &[u8]) -> Result<Self, String> {
         let delimiter = delimiter(header)?;
         let cells = cells(header, delimiter)?;
+        if cells.len() > COLUMNS_MAX {
+            return Err(format!("names {} columns; {COLUMNS_MAX} are the most", cells.len()));
+        }
         let columns: Vec<_> = cells.iter().map(|name| Column::named(name)).collect::<Result<_, _>>()?;
         if columns.iter().all(|column| column.kind == Kind::Unnamed) {
             return Err("is empty; it names the field of each column".to_owned());
@@ -110,6 +118,9 @@ impl Column {
         let path: Vec<_> = name.split('.').map(str::to_owned).collect();
         if path.iter().any(String::is_empty) {
             return Err(format!("names `{name}`; dots stand between two names, like `brief.hook`"));
+        }
+        if path.len() > DEPTH_MAX {
+            return Err(format!("names a field {} levels deep; {DEPTH_MAX} are the most", path.len()));
         }
         Ok(Self { path, kind: kind_of(name) })
     }

@@ -13,6 +13,8 @@
 
 mod cells;
 mod csv;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod part_file;
 mod report;
 mod rows;

@@ -124,7 +124,10 @@ impl Submit {
                 Round::Idle
             } else {
                 self.round(&mut under_way).await.unwrap_or_else(|error| {
-                    tracing::error!(stage = "submit", %error, "no job could be claimed");
+                    // That the ledger cannot be written, it says itself.
+                    if !error.may_pass() {
+                        tracing::error!(stage = "submit", %error, "no job could be claimed");
+                    }
                     Round::Idle
                 })
             };

@@ -32,6 +32,19 @@ pub fn briefd(dir: &Path, arguments: &[&str], variables: &[Variable]) -> Command
     command
 }
 
+/// A command as a shell runs it that does something first.
+pub fn after(first: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(format!("{first} exec \"$0\" \"$@\""))
+        .arg(command.get_program())
+        .args(command.get_args());
+    shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    shell
+}
+
 /// A child process. Its output goes to files; it is killed when dropped.
 pub struct Process {
     child: Child,
@@ -63,6 +76,11 @@ impl Process {
     /// What it has written to standard error so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(self.output.with_extension("err")).expect("the output file can be read")
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks it to end.
@@ -171,13 +189,18 @@ pub struct Worker {
 impl Worker {
     /// Starts a worker; later variables win.
     pub fn spawn(dir: &Path, variables: &[Variable]) -> Self {
+        Self::spawn_after(dir, variables, "")
+    }
+
+    /// The same by a shell that does something first, such as `ulimit -f 100;`.
+    pub fn spawn_after(dir: &Path, variables: &[Variable], first: &str) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut all = vec![
             ("BRIEFD__HTTP__LISTEN", address.clone()),
             ("BRIEFD__LEDGER__URL", format!("sqlite://{}", dir.join("briefd.db").display())),
         ];
         all.extend_from_slice(variables);
-        let process = Process::start(dir, briefd(dir, &["run"], &all));
+        let process = Process::start(dir, after(first, &briefd(dir, &["run"], &all)));
         Self { process, http: format!("http://{address}") }
     }
 
