@@ -9,6 +9,7 @@
 mod account_trouble;
 mod api_contract;
 mod broker;
+mod broker_faults;
 mod broker_loss;
 mod documents;
 mod end_to_end;
