@@ -100,7 +100,21 @@ impl Scene {
 
     async fn wait_over(&mut self, worker: &Worker) {
         let over = eventually(PATIENCE, async || self.is_over(worker).await.then_some(())).await;
-        assert!(over.is_some(), "it is not over; the worker said:\n{}", worker.process.stderr());
+        if over.is_none() {
+            let metrics = worker.metrics().await;
+            let counts = [
+                "briefd_briefs",
+                "briefd_failures",
+                "briefd_jobs",
+                "briefd_outbox",
+                "briefd_holds",
+                "briefd_amqp",
+            ];
+            let is_count =
+                |line: &&str| counts.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
+            let counts: Vec<&str> = metrics.lines().filter(is_count).collect();
+            panic!("it is not over:\n{}\nthe worker said:\n{}", counts.join("\n"), worker.process.stderr());
+        }
     }
 
     /// The same after a kill of the node: what an operator would do about queues without a leader is done.

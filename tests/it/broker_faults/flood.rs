@@ -30,10 +30,11 @@ async fn a_flood_of_poison_is_set_aside_with_its_reason_and_holds_up_no_good_bri
     let began = Instant::now();
     let mut last_good = None;
     let over = eventually(PATIENCE, async || {
+        let over = integer(&worker, POISONED).await == POISON && scene.is_over(&worker).await;
         if last_good.is_none() && completed(&worker).await == 2 * GOOD {
             last_good = Some(began.elapsed());
         }
-        (integer(&worker, POISONED).await == POISON && scene.is_over(&worker).await).then_some(())
+        over.then_some(())
     });
     let over = over.await.is_some();
     let (last_good, all) = (last_good.unwrap_or(PATIENCE), began.elapsed());
