@@ -16,7 +16,7 @@ use crate::support::process::SandboxProcess;
 const BRIEFS: usize = 2_000;
 const SEED: u64 = 20_261_122;
 /// The storm ends when all is done, or after this; then what is left has peace.
-const STORM: Duration = Duration::from_secs(15);
+const STORM: Duration = Duration::from_secs(30);
 /// A start is being served for a twentieth of a second; a repeat that overlaps with it buys twice.
 const SANDBOX: &str = "--speed 60 --tier unlimited --overlap-makes-two --start-seconds 3 --in-flight-seconds 18 \
     --slow-seconds 6 --min-seconds 30 --max-seconds 90";
