@@ -366,16 +366,18 @@ async fn an_unroutable_record_among_routable_ones_is_never_taken_for_sent() {
     let mut publisher = rig.publisher(&rig.amqp);
     ready(&mut publisher).await;
     let queue = rig.record_queue("good", FieldTable::default()).await;
-    let batch: Vec<Outgoing> = (0..2_000)
+    let batch: Vec<Outgoing> = (0..40_000)
         .map(|number| record(&format!("record-{number}"), if number % 5 == 0 { "bad" } else { "good" }))
         .collect();
+    let began = std::time::Instant::now();
     let outcomes = send(&mut publisher, &batch).await;
+    println!("{} records, one in five unroutable: settled in {:.1?}", batch.len(), began.elapsed());
     for (outgoing, outcome) in batch.iter().zip(&outcomes) {
         let expected =
             if outgoing.routing_key == "bad" { SendOutcome::Unroutable } else { SendOutcome::Sent };
         assert_eq!(*outcome, expected, "{}", outgoing.message_id);
     }
-    rig.wait_for_ready(&queue, Some(1_600)).await;
+    rig.wait_for_ready(&queue, Some(32_000)).await;
     publisher.close(PATIENCE).await;
     rig.clean_up().await;
 }
