@@ -411,6 +411,7 @@ async fn a_channel_the_broker_closes_makes_its_batch_unknown_and_is_built_again(
     assert_eq!(send(&mut publisher, &batch).await, [closed; 2]);
     assert_eq!(publisher.send(&batch).await, ControlFlow::Break(()));
     ready(&mut publisher).await;
+    assert!(publisher.status().connected(), "it has answered; nothing more need be sent to believe in it");
     rig.record_queue("key", FieldTable::default()).await;
     assert_eq!(send(&mut publisher, &batch).await, [SendOutcome::Sent; 2]);
     assert_eq!(rig.metrics.amqp_reconnects_total.get(), 1);

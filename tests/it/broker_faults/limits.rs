@@ -65,9 +65,7 @@ async fn a_channel_that_the_broker_closes_for_lack_of_acknowledgements_is_replac
     let lock = lock_ledger(scene.dir.path()).await;
     scene.publish(0..BRIEFS).await;
     worker.wait_series("briefd_intake_paused{reason=\"ledger\"}", 1.0).await;
-    let free = eventually(PATIENCE, async || {
-        (scene.broker.waiting("briefs").await == Some(u32::try_from(BRIEFS).unwrap())).then_some(())
-    });
+    let free = eventually(PATIENCE, async || (scene.broker.count("briefs").await == BRIEFS).then_some(()));
     free.await.expect("the broker closes a channel that acknowledges nothing for seconds");
     lock.close().await.unwrap();
     scene.wait_over(&worker).await;

@@ -93,7 +93,7 @@ async fn records_of_a_routing_key_without_a_queue_wait_and_those_of_others_do_no
 
     scene.broker.bind_records_queue("container.completed.bound").await;
     scene.take(EACH).await;
-    worker.wait_series("briefd_outbox_pending", EACH as f64).await;
+    worker.wait_series("briefd_outbox_pending", f64::from(u8::try_from(EACH).unwrap())).await;
     assert_eq!(integer(&worker, published).await, EACH);
     // Still none of the others, however often they are tried.
     let before = integer(&worker, returned).await;

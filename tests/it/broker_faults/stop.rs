@@ -19,7 +19,7 @@ async fn a_stop_under_load_ends_within_the_grace_and_nothing_that_is_recorded_co
     let began = std::time::Instant::now();
     let status = worker.process.wait_exit(std::time::Duration::from_secs(22)).await;
     assert_eq!(status.code(), Some(0), "{}", worker.process.stderr());
-    let left = scene.broker.waiting("briefs").await.expect("the queue is there");
+    let left = scene.broker.count("briefs").await;
     println!("stopped within {:.1?}, {left} of {BRIEFS} briefs were left in the queue", began.elapsed());
     assert!(left > 0, "the stop came too late to prove anything");
 
@@ -28,6 +28,6 @@ async fn a_stop_under_load_ends_within_the_grace_and_nothing_that_is_recorded_co
     let decided = async |result: &str| {
         integer(&worker, &format!("briefd_briefs_received_total{{result=\"{result}\"}}")).await
     };
-    assert_eq!((decided("new").await, decided("duplicate").await), (usize::try_from(left).unwrap(), 0));
+    assert_eq!((decided("new").await, decided("duplicate").await), (left, 0));
     scene.finish(worker).await;
 }

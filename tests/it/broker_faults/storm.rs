@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{LEADER, Scene, completed};
+use super::{LEADER, Scene};
 use crate::moods::{BAD_READS, BAD_STARTS, variables};
 use crate::support::broker::TestBroker;
 use crate::support::eventually;

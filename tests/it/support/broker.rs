@@ -151,13 +151,6 @@ impl TestBroker {
         deleted.expect("the queue can be deleted");
     }
 
-    /// How many messages of a queue nobody has; `None`: there is no such queue, or the broker does not answer.
-    pub async fn waiting(&self, role: &str) -> Option<u32> {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let queue = self.channel().await.queue_declare(self.name(role), passive, FieldTable::default()).await;
-        queue.ok().map(|queue| queue.message_count())
-    }
-
     /// Takes records until `count` have come, or the time is over; then fewer.
     pub async fn take_records(&self, count: usize, within: Duration) -> Vec<Message> {
         self.take("records", count, within).await

@@ -99,12 +99,12 @@ impl Process {
 
     /// Sends it a signal, such as `USR1`.
     pub fn signal(&self, name: &str) {
-        send_signal(&self.child.id().to_string(), name);
+        send_signal(&self.id().to_string(), name);
     }
 
     /// How many entries a folder of its own has below `/proc`, such as `task` (its threads) or `fd`.
     pub fn count_in_proc(&self, folder: &str) -> usize {
-        let folder = format!("/proc/{}/{folder}", self.child.id());
+        let folder = format!("/proc/{}/{folder}", self.id());
         fs::read_dir(folder).expect("a running process is below /proc").count()
     }
 
