@@ -10,6 +10,7 @@ mod account_trouble;
 mod api_contract;
 mod batch_finished;
 mod broker;
+mod broker_faults;
 mod broker_loss;
 mod disk;
 mod documents;

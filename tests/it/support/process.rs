@@ -45,6 +45,12 @@ pub fn after(first: &str, command: &Command) -> Command {
     shell
 }
 
+/// Sends a process a signal, such as `USR1`.
+pub fn send_signal(process_id: &str, name: &str) {
+    let status = Command::new("kill").args(["-s", name, process_id]).status();
+    assert!(status.is_ok_and(|status| status.success()), "SIG{name} cannot be sent: it has ended already");
+}
+
 /// A child process. Its output goes to files; it is killed when dropped.
 pub struct Process {
     child: Child,
@@ -111,11 +117,13 @@ impl Process {
 
     /// Sends it a signal, such as `USR1`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "SIG{name} cannot be sent: it has ended already"
-        );
+        send_signal(&self.id().to_string(), name);
+    }
+
+    /// How many entries a folder of its own has below `/proc`, such as `task` (its threads) or `fd`.
+    pub fn count_in_proc(&self, folder: &str) -> usize {
+        let folder = format!("/proc/{}/{folder}", self.id());
+        fs::read_dir(folder).expect("a running process is below /proc").count()
     }
 
     /// Asks it to end and waits, for places where nothing can be awaited.
