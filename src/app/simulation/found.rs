@@ -1,0 +1,1 @@
+//! Lists that once failed, by what they had found.
