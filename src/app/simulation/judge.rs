@@ -128,8 +128,8 @@ fn all_told(world: &World, account: &Account, records: &[Record], wrong: &mut Ve
         // where the job is known by a look-up only.
         let first = told.first().and_then(|told| told.first());
         let unnamed = first.is_some_and(|record| {
-            let missing = |other: &&Record| other.identity == record.identity && other.code == "CONTAINER_MISSING";
-            records.iter().filter(missing).count() > 0
+            let nameless = |other: &Record| other.identity == record.identity && other.is_nameless();
+            records.iter().any(nameless)
                 && (world.names_first_container_only || record.job.is_none())
         });
         for (container, told) in job.container_ids.iter().zip(&told) {
@@ -246,6 +246,11 @@ impl Record {
             container: text("containerId"),
             code: record["error"]["code"].as_str().unwrap_or_default().to_owned(),
         }
+    }
+
+    /// Of a container that was promised, and that no answer ever named.
+    fn is_nameless(&self) -> bool {
+        self.variant.is_some() && self.container.is_none()
     }
 
     fn name(&self) -> String {
