@@ -6,12 +6,11 @@
 //!
 //! - `ops`: what can happen, and how often; `world`: what it happens to; `ends`: the broker; `process`: one worker, whose
 //!   stages take one step at a time and may die in the middle of it.
-//! - `judge`: what must be true in the end. `found`: lists that once failed.
+//! - `judge`: what must be true in the end.
 //!
 //! Not here: rate limits (`layers/limits/tests`), a real broker and real processes (`tests/it`).
 
 mod ends;
-mod found;
 mod judge;
 mod ops;
 mod process;
@@ -38,7 +37,6 @@ const SHRINKS: u32 = 400;
 fn live(switches: &Switches, ops: &[Op]) -> Result<(), String> {
     let mut world = World::new(switches);
     for op in ops {
-        if std::env::var("DBG").is_ok() { eprintln!("{:?} {op:?}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 1000000); }
         world.happen(op)?;
     }
     world.calm()?;
@@ -50,7 +48,7 @@ fn live(switches: &Switches, ops: &[Op]) -> Result<(), String> {
 fn live_numbered(seed: u64) -> Result<(), String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config { failure_persistence: None, max_shrink_iters: number("DBG_SHRINKS", SHRINKS as u64) as u32, ..Config::default() };
+    let config = Config { failure_persistence: None, max_shrink_iters: SHRINKS, ..Config::default() };
     let mut runner =
         TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let tree = life().new_tree(&mut runner).map_err(|reason| reason.to_string())?;
@@ -83,15 +81,11 @@ fn simulation_of_random_lives_in_which_every_promise_is_kept() {
             scope.spawn(|| {
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= lists || (std::env::var("DBG_ALL").is_err() && !failed.lock().unwrap().is_empty()) {
+                    if n >= lists || !failed.lock().unwrap().is_empty() {
                         return;
                     }
                     let seed = first.wrapping_add(n);
-                    let t = Instant::now();
-                    let r = live_numbered(seed);
-                    if t.elapsed().as_millis() > 1500 { eprintln!("SLOW {seed} {:?}", t.elapsed()); }
-                    if let Err(why) = r {
-                        if std::env::var("DBG_ALL").is_ok() { eprintln!("FAILED {seed} {}", why.split("in Switches").next().unwrap().replace('\n', " ")); }
+                    if let Err(why) = live_numbered(seed) {
                         failed.lock().unwrap().push(format!("BRIEFD_SEED={seed} BRIEFD_LISTS=1: {why}"));
                     }
                 }

@@ -1,4 +1,7 @@
 //! What can happen, and how often. A list of these is one simulated life; proptest makes it and shortens one that fails.
+//!
+//! What is new in the worker comes in as another [`Op`] with its weight in [`op`], and what it does in `world`. (A cancel is
+//! not there yet: it is `Asked` of the worker like a hold.)
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -167,7 +170,49 @@ pub(super) enum Change {
 
 /// A world, and what happens in it.
 pub(super) fn life() -> impl Strategy<Value = (Switches, Vec<Op>)> {
-    (switches(), vec(op(), 1..70))
+    (switches(), vec(scene(), 1..14).prop_map(|scenes| scenes.concat()))
+}
+
+/// A few things that happen one after the other. Alone, chance would rarely bring a repeat at the wrong moment, or a rerun.
+fn scene() -> impl Strategy<Value = Vec<Op>> {
+    prop_oneof![
+        8 => op().prop_map(|op| vec![op]),
+        3 => (0..BRIEFS, wish(), vec(post(), 0..3)).prop_map(|(brief, wish, posts)| start(brief, wish, posts)),
+        3 => repeat(),
+        3 => rerun(),
+    ]
+}
+
+fn start(brief: u8, wish: Wish, posts: Vec<Post>) -> Vec<Op> {
+    let intake = Op::Intake { chunk: 3, ack: Ack::Arrives };
+    vec![Op::Deliver { brief, content: 0, run: 0, wish }, intake, Op::Submit(posts)]
+}
+
+/// An answer is lost, and a moment later there is another round.
+fn repeat() -> impl Strategy<Value = Vec<Op>> {
+    let lost = prop_oneof![2 => Just(Post::Lost), 1 => Just(Post::Silent { worked: true })];
+    (0..BRIEFS, wish(), lost, moment(), vec(post(), 1..2)).prop_map(|(brief, wish, lost, moment, posts)| {
+        let mut ops = start(brief, wish, vec![lost]);
+        ops.extend([Op::Advance(moment), Op::Submit(posts), Op::Track]);
+        ops
+    })
+}
+
+/// A brief fails, and is asked for again.
+fn rerun() -> impl Strategy<Value = Vec<Op>> {
+    let bad = select(vec![Wish::Fails, Wish::SecondFails, Wish::FailsTwice]);
+    (0..BRIEFS, bad, vec(post(), 0..2), moment()).prop_map(|(brief, wish, posts, moment)| {
+        let mut ops = start(brief, wish, Vec::new());
+        ops.extend([Op::Advance(300), Op::Track]);
+        ops.push(Op::Deliver { brief, content: 0, run: 2, wish });
+        ops.extend([Op::Intake { chunk: 3, ack: Ack::Arrives }, Op::Submit(Vec::new()), Op::Submit(posts)]);
+        ops.extend([Op::Advance(moment), Op::Track]);
+        ops
+    })
+}
+
+fn moment() -> impl Strategy<Value = u32> {
+    select(vec![2, 5, 20, 61, 605, 84_000])
 }
 
 fn switches() -> impl Strategy<Value = Switches> {

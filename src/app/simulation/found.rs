@@ -1,1 +1,0 @@
-//! Lists that once failed, by what they had found.
