@@ -9,6 +9,7 @@ pub mod enqueue;
 pub mod evidence;
 mod gauges;
 pub mod generate;
+mod growth;
 mod permits;
 pub mod requests;
 pub mod run;
@@ -159,6 +160,7 @@ impl Worker {
         permits::spawn(self, drain.clone());
         account::spawn(self);
         gauges::spawn(self, drain.clone());
+        growth::spawn(self, drain.clone());
         requests::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Worker;
+use super::{Worker, growth};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, Resolution, Resolve,
-    Resolved, SetHold,
+    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, PruneBefore, Reader, Request, RequestDone,
+    Resolution, Resolve, Resolved, SetHold,
 };
 use crate::stages::Desk;
 use crate::stages::holds::keep_reads;
@@ -42,6 +42,12 @@ pub enum Asked {
         jobs: Vec<i64>,
         /// What was decided.
         resolution: Resolution,
+    },
+    /// Prune what ended long ago.
+    #[serde(rename_all = "camelCase")]
+    Prune {
+        /// Milliseconds since 1970.
+        before_ms: i64,
     },
 }
 
@@ -130,6 +136,7 @@ async fn hand_over(
         Asked::Hold { .. } => "hold",
         Asked::Release { .. } => "release",
         Asked::Resolve { .. } => "resolve",
+        Asked::Prune { .. } => "prune",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     let request = Request {
@@ -258,6 +265,13 @@ async fn carry_out(
                 count(desk, &resolved);
             }
             Ok(told(&resolved))
+        }
+        Asked::Prune { before_ms } if desk.is_some() => {
+            ledger.write(PruneBefore(before_ms)).await?;
+            Ok("pruned from now on".to_owned())
+        }
+        Asked::Prune { before_ms } => {
+            Ok(format!("{} briefs pruned", growth::prune(ledger, clock, before_ms).await?))
         }
     }
 }
