@@ -32,8 +32,9 @@ pub(super) fn violations(world: &World) -> Vec<String> {
     let records: Vec<_> =
         consumed.iter().filter(|message| message.channel == Channel::Record).map(Record::read).collect();
     let mut wrong = Vec::new();
-    bought_once(world, &account, &records, &mut wrong);
-    all_told(world, &account, &records, &mut wrong);
+    let intents = Intents::new(world, &account);
+    bought_once(&intents, &account, &records, &mut wrong);
+    all_told((world, &intents), &account, &records, &mut wrong);
     all_answered(world, &consumed, &records, &mut wrong);
     same_bytes(&consumed, &mut wrong);
     for record in &records {
@@ -56,49 +57,64 @@ pub(super) fn violations(world: &World) -> Vec<String> {
     wrong
 }
 
+/// Who may have bought what: the brief and the run of every key that there can be.
+struct Intents<'a>(HashMap<String, (&'a Identity, u64)>);
+
+impl<'a> Intents<'a> {
+    fn new(world: &'a World, account: &Account) -> Self {
+        let identities: BTreeSet<_> = world.sent.iter().filter_map(|sent| sent.identity.as_ref()).collect();
+        let key = |identity, run, container| {
+            keys::idempotency_key(&keys::key_text(identity, run, container)).to_string()
+        };
+        let mut intents = Self(HashMap::new());
+        for identity in identities {
+            for run in 1..=RUNS {
+                intents.0.insert(key(identity, run, None), (identity, u64::from(run)));
+            }
+        }
+        for job in account.jobs.iter().filter(|job| job.kind == "generate") {
+            let Some((identity, _)) = intents.of(job) else { continue };
+            for container in &job.container_ids {
+                for run in 2..=RUNS {
+                    intents.0.insert(key(identity, run, Some(container)), (identity, u64::from(run)));
+                }
+            }
+        }
+        intents
+    }
+
+    fn of(&self, job: &JobAccount) -> Option<(&'a Identity, u64)> {
+        self.0.get(job.idempotency_key.as_deref()?).copied()
+    }
+
+    /// The job of a container that a record of this run tells of, if it does not say.
+    fn latest<'b>(&self, account: &'b Account, container: &str, run: u64) -> Option<&'b str> {
+        let made_it = |job: &&JobAccount| {
+            job.container_ids.iter().any(|id| id == container)
+                && self.of(job).is_some_and(|(_, own)| own <= run)
+        };
+        account.jobs.iter().rfind(made_it).map(|job| job.id.as_str())
+    }
+}
+
 /// P1: one intent, one key, one body, one job; and nothing again that is there.
-fn bought_once(world: &World, account: &Account, records: &[Record], wrong: &mut Vec<String>) {
+fn bought_once(intents: &Intents<'_>, account: &Account, records: &[Record], wrong: &mut Vec<String>) {
     for (key, jobs) in account.jobs_by_key.iter().filter(|(_, jobs)| jobs.len() > 1) {
         wrong.push(format!("P1 {key} made {} jobs", jobs.len()));
     }
     for (key, seen) in account.keys.iter().filter(|(_, seen)| seen.bodies.len() > 1) {
         wrong.push(format!("P1 {key} was sent with {} bodies", seen.bodies.len()));
     }
-    let identities: BTreeSet<_> = world.sent.iter().filter_map(|sent| sent.identity.as_ref()).collect();
-    let mut briefs: HashMap<String, &Identity> = HashMap::new();
-    for identity in identities {
-        for run in 1..=RUNS {
-            let key = keys::idempotency_key(&keys::key_text(identity, run, None)).to_string();
-            briefs.insert(key, identity);
+    let mut generated: BTreeMap<&Identity, u32> = BTreeMap::new();
+    for job in &account.jobs {
+        match intents.of(job) {
+            Some((identity, _)) if job.kind == "generate" => *generated.entry(identity).or_default() += 1,
+            Some(_) => {}
+            None => wrong.push(format!("P1 {} has a key that belongs to no run of a brief", job.id)),
         }
     }
-    let brief_of = |job: &JobAccount| {
-        job.idempotency_key.as_ref().and_then(|key| briefs.get(key).copied())
-    };
-    let mut generated: BTreeMap<&Identity, Vec<&JobAccount>> = BTreeMap::new();
-    for job in account.jobs.iter().filter(|job| job.kind == "generate") {
-        match brief_of(job) {
-            Some(identity) => generated.entry(identity).or_default().push(job),
-            None => wrong.push(format!("P1 {} has a key that belongs to no brief", job.id)),
-        }
-    }
-    for (identity, jobs) in &generated {
-        if jobs.len() > 1 {
-            wrong.push(format!("P1 {identity} was generated {} times", jobs.len()));
-        }
-        let containers: HashSet<_> = jobs.iter().flat_map(|job| &job.container_ids).collect();
-        for job in account.jobs.iter().filter(|job| job.kind == "regenerate") {
-            let Some(container) = job.container_ids.first().filter(|id| containers.contains(id)) else {
-                continue;
-            };
-            let is_ours = (2..=RUNS).any(|run| {
-                let text = keys::key_text(identity, run, Some(container));
-                Some(keys::idempotency_key(&text).to_string()) == job.idempotency_key
-            });
-            if !is_ours {
-                wrong.push(format!("P1 {} has a key that belongs to no run of {identity}", job.id));
-            }
-        }
+    for (identity, times) in generated.into_iter().filter(|(_, times)| *times > 1) {
+        wrong.push(format!("P1 {identity} was generated {times} times"));
     }
     for (place, job) in account.jobs.iter().enumerate().filter(|(_, job)| job.kind == "regenerate") {
         let before: Vec<_> = account.jobs[..place].iter().map(|job| &job.id).collect();
@@ -114,12 +130,21 @@ fn bought_once(world: &World, account: &Account, records: &[Record], wrong: &mut
 }
 
 /// P2, P3: whatever was paid for is told, and as what it is.
-fn all_told(world: &World, account: &Account, records: &[Record], wrong: &mut Vec<String>) {
+fn all_told(
+    (world, intents): (&World, &Intents<'_>),
+    account: &Account,
+    records: &[Record],
+    wrong: &mut Vec<String>,
+) {
     for job in &account.jobs {
         let told = |container: &String| {
             let of_job = |record: &&Record| {
                 record.container.as_ref() == Some(container)
-                    && record.job.as_ref().is_none_or(|told| *told == job.id)
+                    && match &record.job {
+                        Some(told) => *told == job.id,
+                        // Known by a look-up only: the latest one of that container.
+                        None => intents.latest(account, container, record.run) == Some(job.id.as_str()),
+                    }
             };
             records.iter().filter(of_job).collect::<Vec<_>>()
         };
