@@ -390,16 +390,12 @@ impl World {
     }
 
     fn ask(&mut self, asked: &Asked) {
-        let kind = match asked {
-            Asked::Hold { .. } => "hold",
-            Asked::Release { .. } => "release",
-            Asked::Resolve { .. } => "resolve",
-        };
+        let args = serde_json::to_value(asked).unwrap();
         let request = Request {
             id: 0,
             at: self.clock.now_ms(),
-            kind: kind.to_owned(),
-            args: serde_json::to_string(asked).unwrap(),
+            kind: args["kind"].as_str().unwrap().to_owned(),
+            args: args.to_string(),
             who: "anna".to_owned(),
             reason: "simulated".to_owned(),
         };
