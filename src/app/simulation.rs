@@ -2,7 +2,7 @@
 //! that moves only when told to. Whatever happens on the way, in the end every promise has been kept.
 //!
 //! A life is a list of [`ops`](ops::Op) that proptest makes from a number, and shortens when it fails. It is replayed by that
-//! number: `BRIEFD_SEED=17 BRIEFD_LISTS=1 cargo test simulation`.
+//! number: `BRIEFD_SEED=17 BRIEFD_LISTS=1 cargo test simulation`. `BRIEFD_MINUTES` ends a long run early.
 //!
 //! - `ops`: what can happen, and how often; `world`: what it happens to; `ends`: the broker; `process`: one worker, whose
 //!   stages take one step at a time and may die in the middle of it.
@@ -18,7 +18,7 @@ mod world;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proptest::strategy::Strategy as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -30,6 +30,8 @@ use self::world::World;
 const LISTS: u64 = 1_000;
 /// The number of the first one.
 const SEED: u64 = 1;
+/// Longest that it goes on taking another one.
+const MINUTES: u64 = 60;
 /// Lives that shortening a list may cost.
 const SHRINKS: u32 = 400;
 
@@ -49,11 +51,9 @@ fn live_numbered(seed: u64) -> Result<(), String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config { failure_persistence: None, max_shrink_iters: SHRINKS, ..Config::default() };
-    let mut runner =
-        TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let tree = life().new_tree(&mut runner).map_err(|reason| reason.to_string())?;
-    let ended =
-        runner.run_one(tree, |(switches, ops)| live(&switches, &ops).map_err(TestCaseError::fail));
+    let ended = runner.run_one(tree, |(switches, ops)| live(&switches, &ops).map_err(TestCaseError::fail));
     match ended {
         Ok(_) => Ok(()),
         Err(TestError::Fail(why, (switches, ops))) => {
@@ -73,6 +73,7 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn simulation_of_random_lives_in_which_every_promise_is_kept() {
     let (first, lists) = (number("BRIEFD_SEED", SEED), number("BRIEFD_LISTS", LISTS));
+    let minutes = number("BRIEFD_MINUTES", MINUTES);
     println!("BRIEFD_SEED={first} BRIEFD_LISTS={lists}");
     let (began, next, failed) = (Instant::now(), AtomicU64::new(0), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
@@ -81,7 +82,8 @@ fn simulation_of_random_lives_in_which_every_promise_is_kept() {
             scope.spawn(|| {
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= lists || !failed.lock().unwrap().is_empty() {
+                    let late = began.elapsed() >= Duration::from_mins(minutes);
+                    if n >= lists || late || !failed.lock().unwrap().is_empty() {
                         return;
                     }
                     let seed = first.wrapping_add(n);
@@ -92,7 +94,8 @@ fn simulation_of_random_lives_in_which_every_promise_is_kept() {
             });
         }
     });
-    println!("{lists} lists took {:.1} s", began.elapsed().as_secs_f64());
+    let lived = next.into_inner().min(lists);
+    println!("{lived} lists took {:.1} s", began.elapsed().as_secs_f64());
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }

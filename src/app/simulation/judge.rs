@@ -154,8 +154,7 @@ fn all_told(
         let first = told.first().and_then(|told| told.first());
         let unnamed = first.is_some_and(|record| {
             let nameless = |other: &Record| other.identity == record.identity && other.is_nameless();
-            records.iter().any(nameless)
-                && (world.names_first_container_only || record.job.is_none())
+            records.iter().any(nameless) && (world.names_first_container_only || record.job.is_none())
         });
         for (container, told) in job.container_ids.iter().zip(&told) {
             if told.is_empty() && !unnamed {

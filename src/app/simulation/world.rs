@@ -251,7 +251,8 @@ impl World {
             process.wait(async { (reader.tally().await.unwrap(), reader.holds().await.unwrap()) });
         let tally: Vec<_> =
             tally.iter().map(|tally| format!("{} {} {}", tally.what, tally.state, tally.n)).collect();
-        let holds: Vec<_> = holds.iter().map(|hold| format!("{} {}", hold.scope.word(), hold.reason)).collect();
+        let holds: Vec<_> =
+            holds.iter().map(|hold| format!("{} {}", hold.scope.word(), hold.reason)).collect();
         format!("{}; holds: {}", tally.join(", "), holds.join(", "))
     }
 
@@ -296,13 +297,14 @@ impl World {
         if run > 0 {
             message["run"] = json!(run);
         }
-        self.send(message.to_string().into_bytes(), identity_of(&message), variants);
+        self.send(message.to_string().into_bytes(), Some(identity_of(&message)), variants);
     }
 
     fn poison(&mut self, poison: Poison) {
         let n = self.sent.len();
         let answered = |more: &Value| {
-            let mut message = json!({ "projectId": "p0", "briefId": format!("odd{n}"), "brief": { "hook": "x" } });
+            let mut message =
+                json!({ "projectId": "p0", "briefId": format!("odd{n}"), "brief": { "hook": "x" } });
             message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             message
         };
@@ -321,11 +323,11 @@ impl World {
             }
             Poison::Invalid => {
                 let message = answered(&json!({ "variantCount": 9 }));
-                return self.send(message.to_string().into_bytes(), identity_of(&message), 0);
+                return self.send(message.to_string().into_bytes(), Some(identity_of(&message)), 0);
             }
             Poison::Expired => {
                 let message = answered(&json!({ "expiresAt": "2026-04-01T00:00:00Z" }));
-                return self.send(message.to_string().into_bytes(), identity_of(&message), 0);
+                return self.send(message.to_string().into_bytes(), Some(identity_of(&message)), 0);
             }
         };
         self.send(set_aside, None, 0);
@@ -374,8 +376,7 @@ impl World {
                 let listener: TcpListener = socket(self.at).listen(64).unwrap();
                 drop(inside);
                 let stopped = stop.clone().cancelled_owned();
-                let server =
-                    outside().spawn(async move { gate.serve_on(listener, &sandbox, stopped).await });
+                let server = outside().spawn(async move { gate.serve_on(listener, &sandbox, stopped).await });
                 self.serving = Some((stop, server));
             }
             (false, Some((stop, server))) => {
@@ -447,14 +448,13 @@ fn scopes() -> Vec<Scope> {
     scopes.push(Scope::Project("p1".to_owned()));
     for project in ["p0", "p1"] {
         for batch in ["b", ""] {
-            scopes
-                .push(Scope::BatchOfProject { project: project.to_owned(), batch: batch.to_owned() });
+            scopes.push(Scope::BatchOfProject { project: project.to_owned(), batch: batch.to_owned() });
         }
     }
     scopes
 }
 
-fn identity_of(message: &Value) -> Option<Identity> {
+fn identity_of(message: &Value) -> Identity {
     let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
-    Some(Identity { project_id: text("projectId"), batch_id: text("batchId"), brief_id: text("briefId") })
+    Identity { project_id: text("projectId"), batch_id: text("batchId"), brief_id: text("briefId") }
 }
