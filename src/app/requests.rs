@@ -180,20 +180,25 @@ pub(super) fn spawn(worker: &Worker) {
     let desk: Desk = worker.desk.clone();
     tokio::spawn(async move {
         while !desk.stopping.is_cancelled() {
-            match carry_out_all(&desk.ledger, &desk.clock, Some(&desk)).await {
-                Ok(0) => {}
-                Ok(_) => {
-                    if let Err(error) = keep_reads(&desk).await {
-                        tracing::warn!(%error, "the holds could not be read");
-                    }
-                    ring(&desk);
-                }
-                Err(error) => tracing::warn!(%error, "a request could not be carried out; it is tried again"),
-            }
+            carry_out_open(&desk).await;
             // What holds the ledger must not outlast the stages.
             desk.stopping.run_until_cancelled(desk.clock.sleep(EVERY)).await;
         }
     });
+}
+
+/// Carries out what is open now.
+pub(super) async fn carry_out_open(desk: &Desk) {
+    match carry_out_all(&desk.ledger, &desk.clock, Some(desk)).await {
+        Ok(0) => {}
+        Ok(_) => {
+            if let Err(error) = keep_reads(desk).await {
+                tracing::warn!(%error, "the holds could not be read");
+            }
+            ring(desk);
+        }
+        Err(error) => tracing::warn!(%error, "a request could not be carried out; it is tried again"),
+    }
 }
 
 /// Whatever was asked for, each stage may have something to do now.

@@ -10,6 +10,8 @@
 mod answers;
 mod attempt;
 #[cfg(test)]
+pub(crate) mod by_hand;
+#[cfg(test)]
 mod hold_tests;
 mod holds;
 mod notes;
