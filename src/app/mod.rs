@@ -5,6 +5,7 @@
 //! when it is over.
 
 mod account;
+mod cancel;
 pub mod enqueue;
 pub mod evidence;
 mod gauges;
@@ -177,6 +178,7 @@ impl Worker {
         account::spawn(self);
         gauges::spawn(self, drain.clone());
         requests::spawn(self);
+        cancel::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),
             submit: tokio::spawn(submit.run()),

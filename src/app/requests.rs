@@ -1,17 +1,21 @@
-//! Carries out what operators asked for: one row of `request` after the other, within two seconds.
+//! Carries out what operators asked for: one row of `request` after the other, within two seconds. What takes longer
+//! (canceling a large batch) gives the others their turn; what fails again and again is done with the failure as its
+//! outcome, so that nothing behind it waits for ever.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Worker;
+use super::{Worker, cancel};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, Resolution, Resolve,
+    CancelOf, Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, Resolution, Resolve,
     Resolved, SetHold,
 };
+use crate::record::RecordError;
 use crate::stages::Desk;
 use crate::stages::holds::keep_reads;
 use crate::telemetry::Metrics;
@@ -19,6 +23,8 @@ use crate::telemetry::Metrics;
 const EVERY: Duration = Duration::from_secs(1);
 /// Requests that one look takes at most.
 const AT_ONCE: u32 = 100;
+/// Times that a request is tried which fails for a reason of its own.
+const TRIES: u32 = 3;
 /// The reason code of a hold that an operator set.
 const OPERATOR: &str = "OPERATOR";
 
@@ -42,6 +48,11 @@ pub enum Asked {
         jobs: Vec<i64>,
         /// What was decided.
         resolution: Resolution,
+    },
+    /// End what was not started, ask the API to cancel what was.
+    Cancel {
+        /// What.
+        of: CancelOf,
     },
 }
 
@@ -130,6 +141,7 @@ async fn hand_over(
         Asked::Hold { .. } => "hold",
         Asked::Release { .. } => "release",
         Asked::Resolve { .. } => "resolve",
+        Asked::Cancel { .. } => "cancel",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     let request = Request {
@@ -150,7 +162,8 @@ async fn hand_over(
         Err(LedgerError::Locked { .. }) => return Ok((id, HandedOver::ToTheWorker)),
         Err(error) => return Err(error),
     };
-    carry_out_all(&ledger, &clock, None).await?;
+    let mut under_way = UnderWay::default();
+    while carry_out_all((&ledger, &clock, None), &mut under_way).await?.is_open() {}
     if !ledger.was_unclean() {
         // Otherwise the next worker must still know that the last one died.
         ledger.stop_cleanly().await?;
@@ -161,10 +174,13 @@ async fn hand_over(
 pub(super) fn spawn(worker: &Worker) {
     let desk: Desk = worker.desk.clone();
     tokio::spawn(async move {
+        let mut under_way = UnderWay::default();
         while !desk.stopping.is_cancelled() {
-            match carry_out_all(&desk.ledger, &desk.clock, Some(&desk)).await {
-                Ok(0) => {}
-                Ok(_) => {
+            let mut left = false;
+            match carry_out_all((&desk.ledger, &desk.clock, Some(&desk)), &mut under_way).await {
+                Ok(Carried { done: 0, left: false, .. }) => {}
+                Ok(carried) => {
+                    left = carried.left;
                     if let Err(error) = keep_reads(&desk).await {
                         tracing::warn!(%error, "the holds could not be read");
                     }
@@ -172,8 +188,10 @@ pub(super) fn spawn(worker: &Worker) {
                 }
                 Err(error) => tracing::warn!(%error, "a request could not be carried out; it is tried again"),
             }
-            // What holds the ledger must not outlast the stages.
-            desk.stopping.run_until_cancelled(desk.clock.sleep(EVERY)).await;
+            if !left {
+                // What holds the ledger must not outlast the stages.
+                desk.stopping.run_until_cancelled(desk.clock.sleep(EVERY)).await;
+            }
         }
     });
 }
@@ -186,14 +204,51 @@ fn ring(desk: &Desk) {
     }
 }
 
-/// Carries out every open request; returns how many. `desk`: of the worker, if it is one that does.
-async fn carry_out_all(ledger: &Ledger, clock: &Clock, desk: Option<&Desk>) -> Result<usize, LedgerError> {
-    let open = ledger.reader().open_requests(AT_ONCE).await?;
-    for request in &open {
-        let outcome = match serde_json::from_str::<Asked>(&request.args) {
-            Ok(asked) => carry_out((ledger, clock, desk), asked, request).await?,
-            // A later version's request: not ours to understand, and not to be tried for ever.
-            Err(error) => format!("not understood: {error}"),
+/// Where a request is carried out: the ledger, its clock, and the desk of the worker, if it is one that does.
+pub(super) type Place<'a> = (&'a Ledger, &'a Clock, Option<&'a Desk>);
+
+/// What is known about requests that are not done yet. In memory: after a restart each begins anew, and finds that a
+/// part of it is done.
+#[derive(Debug, Default)]
+struct UnderWay {
+    /// How far it is.
+    after: BTreeMap<i64, i64>,
+    /// How often it failed.
+    failed: BTreeMap<i64, u32>,
+}
+
+/// What a look at the requests came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Carried {
+    /// Requests that are done.
+    done: usize,
+    /// Some have to go on at once.
+    left: bool,
+    /// Some failed, and are tried again.
+    failed: bool,
+}
+
+impl Carried {
+    const fn is_open(self) -> bool {
+        self.left || self.failed
+    }
+}
+
+/// Carries out every open request, or as much of it as is its turn.
+async fn carry_out_all(place: Place<'_>, under_way: &mut UnderWay) -> Result<Carried, LedgerError> {
+    let (ledger, clock, _) = place;
+    let mut carried = Carried::default();
+    for request in &ledger.reader().open_requests(AT_ONCE).await? {
+        let outcome = match attempt(place, request, under_way).await? {
+            Try::Done(outcome) => outcome,
+            Try::GoesOn => {
+                carried.left = true;
+                continue;
+            }
+            Try::Failed => {
+                carried.failed = true;
+                continue;
+            }
         };
         tracing::info!(
             request = request.id,
@@ -204,12 +259,57 @@ async fn carry_out_all(ledger: &Ledger, clock: &Clock, desk: Option<&Desk>) -> R
             "a request was carried out"
         );
         ledger.write(RequestDone { id: request.id, outcome, now_ms: clock.now_ms() }).await?;
+        under_way.after.remove(&request.id);
+        under_way.failed.remove(&request.id);
+        carried.done += 1;
     }
-    Ok(open.len())
+    Ok(carried)
+}
+
+/// What one try of a request came to.
+enum Try {
+    /// It is done, with this outcome.
+    Done(String),
+    /// It has to go on.
+    GoesOn,
+    /// It is tried again.
+    Failed,
+}
+
+/// One try, or one turn, of a request. Only what the ledger itself cannot do now is an error, for all of them.
+async fn attempt(
+    place: Place<'_>,
+    request: &Request,
+    under_way: &mut UnderWay,
+) -> Result<Try, LedgerError> {
+    let asked = match serde_json::from_str::<Asked>(&request.args) {
+        Ok(asked) => asked,
+        // A later version's request: not ours to understand, and not to be tried for ever.
+        Err(error) => return Ok(Try::Done(format!("not understood: {error}"))),
+    };
+    let result = match asked {
+        Asked::Cancel { of } => {
+            cancel::turn(place, (request.id, of), under_way.after.entry(request.id).or_default()).await
+        }
+        asked @ (Asked::Hold { .. } | Asked::Release { .. } | Asked::Resolve { .. }) => {
+            carry_out(place, asked, request).await.map(Some)
+        }
+    };
+    match result {
+        Err(error) if !error.is_of_the_ledger() => {
+            let failed = under_way.failed.entry(request.id).or_default();
+            *failed += 1;
+            tracing::warn!(request = request.id, kind = request.kind, tries = *failed, %error, "a request failed");
+            Ok(if *failed >= TRIES { Try::Done(format!("failed: {error}")) } else { Try::Failed })
+        }
+        Err(error) => Err(error),
+        Ok(Some(outcome)) => Ok(Try::Done(outcome)),
+        Ok(None) => Ok(Try::GoesOn),
+    }
 }
 
 async fn carry_out(
-    (ledger, clock, desk): (&Ledger, &Clock, Option<&Desk>),
+    (ledger, clock, desk): Place<'_>,
     asked: Asked,
     request: &Request,
 ) -> Result<String, LedgerError> {
@@ -249,16 +349,17 @@ async fn carry_out(
                     now_ms: clock.now_ms(),
                 })
                 .await?;
-            if let Some(desk) = desk {
-                count(desk, &resolved);
-            }
+            count(desk, &resolved.failed);
             Ok(told(&resolved))
         }
+        Asked::Cancel { .. } => Ok("it takes turns".to_owned()),
     }
 }
 
-fn count(desk: &Desk, resolved: &Resolved) {
-    for (project, error) in &resolved.failed {
+/// Counts failures that were recorded because somebody asked; without a worker nobody reads the counters.
+pub(super) fn count(desk: Option<&Desk>, failed: &[(String, RecordError)]) {
+    let Some(desk) = desk else { return };
+    for (project, error) in failed {
         let labels = [Metrics::code_label(&error.code), error.source.word(), desk.project_label(project)];
         desk.metrics.failures_total.with_label_values(&labels).inc();
     }

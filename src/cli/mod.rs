@@ -5,6 +5,7 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments of arguments are the help texts people read")]
 
+pub mod cancel;
 pub mod config;
 pub mod enqueue;
 pub mod generate;
@@ -12,6 +13,7 @@ pub mod hold;
 pub mod list;
 mod names;
 mod progress;
+mod question;
 mod quote;
 pub mod records;
 pub mod resolve;
@@ -81,6 +83,7 @@ enum Command {
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
+    Cancel(cancel::CancelArgs),
     Topology(topology::TopologyArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     /// Show every setting, its value and where it comes from; secrets are redacted
@@ -177,6 +180,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Hold(_)
         | Command::Release(_)
         | Command::Resolve(_)
+        | Command::Cancel(_)
         | Command::Topology(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
@@ -220,6 +224,7 @@ async fn asynchronous(
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::Cancel(args) => cancel::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })

@@ -13,6 +13,7 @@
 
 mod ages;
 mod attempt;
+mod cancel;
 mod claim;
 mod decide;
 mod decision;
@@ -40,6 +41,7 @@ mod spent;
 mod summary;
 mod totals;
 mod turns;
+mod unmade;
 mod waiting;
 mod wake;
 mod writer;
@@ -49,6 +51,7 @@ mod tests;
 
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
+pub use cancel::{Cancel, CancelAsked, CancelCounts, CancelDue, CancelOf, CancelStep};
 pub use claim::{Claim, Claimed, Work};
 pub use decide::{Decide, Received};
 pub use decision::Decision;

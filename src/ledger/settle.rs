@@ -258,14 +258,17 @@ pub(super) async fn finish_run_if_complete(
     end_run(db, at, state, now_ms).await
 }
 
-/// The state that follows from a brief's containers once all of them have ended.
+/// The state that follows from a brief's containers once all of them have ended. One whose regeneration was canceled
+/// before it started keeps its old end, and counts as canceled.
 pub(super) async fn state_of_containers(
     db: &mut SqliteConnection,
     at: (i64, i64),
 ) -> Result<BriefState, LedgerError> {
     let (completed, canceled, all, refused): (i64, i64, i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'canceled'), count(*), \
-         (SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND state = 'rejected') FROM container WHERE brief = $1",
+        "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'canceled' OR EXISTS \
+         (SELECT 1 FROM job j WHERE j.brief = $1 AND j.run = $2 AND j.state = 'canceled' AND j.variant = container.variant)), \
+         count(*), (SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND state = 'rejected') \
+         FROM container WHERE brief = $1",
     )
     .bind(at.0)
     .bind(at.1)
