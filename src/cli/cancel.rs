@@ -136,7 +136,7 @@ impl Plan {
             (self.counts.get(BriefState::Waiting), "not started: ended at once, free"),
             (
                 self.counts.get(BriefState::Running),
-                "running: the API is asked; what completes all the same is charged, and published",
+                "running: the API is asked; what completes all the same is charged",
             ),
             (
                 self.counts.get(BriefState::Submitting),
@@ -179,7 +179,15 @@ mod tests {
             counts,
             see: String::new(),
         };
-        insta::assert_snapshot!(plan.text(), @"");
+        insta::assert_snapshot!(plan.text(), @r"
+        batch 2026-05-spring of acme-fit: 5,000 briefs
+            4,812 not started: ended at once, free
+              120 running: the API is asked; what completes all the same is charged
+                3 being submitted: the API is asked once it is known what became of it
+                1 parked: left alone, a person decides first whether it was bought
+                  (briefd resolve)
+               64 ended already
+        ");
         assert_eq!(plan.to_cancel(), 4_935);
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod cancel;
 pub mod config;
+pub mod dead_letters;
 pub mod enqueue;
 pub mod generate;
 pub mod hold;
@@ -84,6 +85,7 @@ enum Command {
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
     Cancel(cancel::CancelArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
     Topology(topology::TopologyArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     /// Show every setting, its value and where it comes from; secrets are redacted
@@ -181,6 +183,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Release(_)
         | Command::Resolve(_)
         | Command::Cancel(_)
+        | Command::DeadLetters(_)
         | Command::Topology(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
@@ -225,6 +228,9 @@ async fn asynchronous(
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
         Command::Cancel(args) => cancel::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::DeadLetters(args) => {
+            dead_letters::run(args, &loaded.settings, yes, &mut std::io::stdout()).await
+        }
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })

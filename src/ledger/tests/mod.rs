@@ -1,5 +1,6 @@
 //! The ledger on real files. Every write of a [`Bench`] is followed by counting everything again (P8).
 
+mod cancel;
 mod conflicts;
 mod decisions;
 mod life;
