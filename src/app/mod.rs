@@ -11,6 +11,7 @@ pub mod evidence;
 mod gauges;
 pub mod generate;
 mod permits;
+pub mod reconcile;
 pub mod requests;
 pub mod run;
 pub mod survey;

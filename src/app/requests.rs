@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::reconcile::Adopt;
 use super::{Worker, cancel};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    CancelOf, Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, Resolution, Resolve,
-    Resolved, SetHold,
+    AdoptFound, CancelOf, Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, Resolution, Resolve,
+    Resolved, SetHold, SettleLate,
 };
 use crate::record::RecordError;
 use crate::stages::Desk;
@@ -29,7 +30,7 @@ const TRIES: u32 = 3;
 const OPERATOR: &str = "OPERATOR";
 
 /// Something an operator asks the worker for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Asked {
     /// Stop starting jobs.
@@ -53,6 +54,11 @@ pub enum Asked {
     Cancel {
         /// What.
         of: CancelOf,
+    },
+    /// Take over what the API's list has told.
+    Adopt {
+        /// Containers of ours.
+        what: Vec<Adopt>,
     },
 }
 
@@ -88,6 +94,8 @@ impl From<Scope> for HoldScope {
 
 /// How the outcome of a decision begins that was carried out.
 pub const RESOLVED: &str = "resolved";
+/// How the outcome begins where something was taken over.
+pub const ADOPTED: &str = "adopted";
 /// How often the outcome of a request is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -142,6 +150,7 @@ async fn hand_over(
         Asked::Release { .. } => "release",
         Asked::Resolve { .. } => "resolve",
         Asked::Cancel { .. } => "cancel",
+        Asked::Adopt { .. } => "adopt",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     let request = Request {
@@ -291,7 +300,7 @@ async fn attempt(
         Asked::Cancel { of } => {
             cancel::turn(place, (request.id, of), under_way.after.entry(request.id).or_default()).await
         }
-        asked @ (Asked::Hold { .. } | Asked::Release { .. } | Asked::Resolve { .. }) => {
+        asked @ (Asked::Hold { .. } | Asked::Release { .. } | Asked::Resolve { .. } | Asked::Adopt { .. }) => {
             carry_out(place, asked, request).await.map(Some)
         }
     };
@@ -352,8 +361,27 @@ async fn carry_out(
             count(desk, &resolved.failed);
             Ok(told(&resolved))
         }
+        Asked::Adopt { what } => adopt(ledger, clock, what).await,
         Asked::Cancel { .. } => Ok("it takes turns".to_owned()),
     }
+}
+
+async fn adopt(ledger: &Ledger, clock: &Clock, what: Vec<Adopt>) -> Result<String, LedgerError> {
+    let (all, mut adopted) = (what.len(), 0);
+    for one in what {
+        let now_ms = clock.now_ms();
+        let done = match one {
+            Adopt::Found { job, container, format } => {
+                ledger.write(AdoptFound { job, container, format, now_ms }).await?
+            }
+            Adopt::Late { job, end } => {
+                let late = ledger.write(SettleLate { job, ends: vec![*end], now_ms }).await?;
+                late.published.contains(&true)
+            }
+        };
+        adopted += usize::from(done);
+    }
+    Ok(format!("{ADOPTED} {adopted} of {all}"))
 }
 
 /// Counts failures that were recorded because somebody asked; without a worker nobody reads the counters.

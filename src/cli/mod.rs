@@ -16,6 +16,7 @@ mod names;
 mod progress;
 mod question;
 mod quote;
+pub mod reconcile;
 pub mod records;
 pub mod resolve;
 pub mod sandbox;
@@ -86,6 +87,7 @@ enum Command {
     Resolve(resolve::ResolveArgs),
     Cancel(cancel::CancelArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Topology(topology::TopologyArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     /// Show every setting, its value and where it comes from; secrets are redacted
@@ -184,6 +186,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Resolve(_)
         | Command::Cancel(_)
         | Command::DeadLetters(_)
+        | Command::Reconcile(_)
         | Command::Topology(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
@@ -228,6 +231,9 @@ async fn asynchronous(
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
         Command::Cancel(args) => cancel::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::Reconcile(args) => {
+            reconcile::run(args, &loaded.settings, (&clock, screen), &mut std::io::stdout()).await
+        }
         Command::DeadLetters(args) => {
             dead_letters::run(args, &loaded.settings, yes, &mut std::io::stdout()).await
         }

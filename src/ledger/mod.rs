@@ -29,6 +29,7 @@ mod open;
 mod ours;
 mod outbox;
 mod read;
+mod reconcile;
 mod request;
 mod resolve;
 mod rows;
@@ -69,6 +70,7 @@ pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
     ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
 };
+pub use reconcile::{AdoptFound, KnownContainer, UnnamedJob, Unpublished};
 pub use request::{Request, RequestDone};
 pub use resolve::{ParkedJob, Resolution, Resolve, Resolved};
 pub use rows::Input;

@@ -1,6 +1,7 @@
 //! How running jobs end: containers that have ended become records, in the transaction that says so.
 
 use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
@@ -13,7 +14,8 @@ use crate::job::BriefState;
 use crate::record::{RecordError, RecordType};
 
 /// How a container ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Ended {
     /// With a result.
     Completed,
@@ -43,7 +45,8 @@ impl Ended {
 }
 
 /// One container that has ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ContainerEnd {
     /// The container, as the ledger knows it.
     pub container: String,
