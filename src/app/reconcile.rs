@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::judge::Kind;
-use self::judge::{Verdict, as_listed, known, must_be_listed, unknown};
+use self::judge::{Now, Verdict, as_listed, known, must_be_listed, unknown};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::job::{ContainerReading, ListedContainer, Trouble};
@@ -80,6 +80,8 @@ pub struct Span {
     pub until: Option<Timestamp>,
     /// Only those with one of these statuses at the API; empty: all.
     pub statuses: Vec<String>,
+    /// What is newer is not called a difference.
+    pub grace: Duration,
 }
 
 /// What came of it.
@@ -194,8 +196,8 @@ impl Comparing<'_> {
         if result.whole {
             self.look_for_missing(&seen, &mut result).await?;
         }
-        let before_ms = self.clock.now_ms() - judge::SETTLES_MS;
-        for record in self.reader.unpublished(&self.span.project, before_ms).await? {
+        let now = self.now();
+        for record in self.reader.unpublished(&self.span.project, now.ms.saturating_sub(now.grace_ms)).await? {
             result.add(Difference {
                 kind: Kind::Unpublished,
                 container: String::new(),
@@ -237,7 +239,7 @@ impl Comparing<'_> {
         row: &KnownContainer,
         result: &mut Reconciled,
     ) -> Result<(), ReconcileError> {
-        let mut verdict = known(item, row, self.clock.now_ms());
+        let mut verdict = known(item, row, self.now());
         let mut status = item.status.clone();
         let mut reading = None;
         if matches!(verdict, Verdict::Differs(_)) {
@@ -245,7 +247,7 @@ impl Comparing<'_> {
         }
         if let Some(reading) = &reading {
             status = reading.status.clone();
-            verdict = known(&as_listed(reading), row, self.clock.now_ms());
+            verdict = known(&as_listed(reading), row, self.now());
         }
         let Verdict::Differs(kind) = verdict else {
             result.explained += 1;
@@ -267,7 +269,7 @@ impl Comparing<'_> {
 
     fn compare_unknown(&self, item: &ListedContainer, result: &mut Reconciled) {
         let ours = self.unnamed.get(&item.id);
-        match unknown(item, ours, self.clock.now_ms()) {
+        match unknown(item, ours, self.now()) {
             Verdict::Explained => result.explained += 1,
             Verdict::TooNew => result.too_new += 1,
             Verdict::Differs(kind) => {
@@ -301,9 +303,9 @@ impl Comparing<'_> {
             let rows = self.reader.containers_of(&self.span.project, span, after).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = (last.brief, last.variant);
-            let now_ms = self.clock.now_ms();
+            let now = self.now();
             let unseen = rows.iter().filter(|row| {
-                !seen.contains(&row.id) && must_be_listed(row, &self.span.statuses, now_ms)
+                !seen.contains(&row.id) && must_be_listed(row, &self.span.statuses, now)
             });
             for row in unseen {
                 if self.reads_left > 0 && self.read(&row.id).await?.is_some() {
@@ -319,6 +321,11 @@ impl Comparing<'_> {
                 });
             }
         }
+    }
+
+    fn now(&self) -> Now {
+        let grace_ms = i64::try_from(self.span.grace.as_millis()).unwrap_or(i64::MAX);
+        Now { ms: self.clock.now_ms(), grace_ms }
     }
 
     /// Reads a container by itself; `None`: the API has none by that id, or enough were read.

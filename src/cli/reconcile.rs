@@ -31,7 +31,7 @@ const MARGIN_MS: i64 = 5 * 60_000;
 /// Compare the ledger with what the API lists of a project, both ways: is every credit explained?
 ///
 /// Tells what the API has and the ledger does not, what the ledger has and the API does not, what ended in another way,
-/// and results that were never published. What is newer than ten minutes is not called a difference. Reads beside a
+/// and results that were never published. What is newer than --grace is not called a difference. Reads beside a
 /// running worker, six pages a minute of 200 containers; without one, as fast as the API allows.
 ///
 /// Exit code: 0 all is explained, 1 something differs.
@@ -53,6 +53,9 @@ pub struct ReconcileArgs {
     /// Only those that the API lists with this status; may be repeated
     #[arg(long, value_parser = PossibleValuesParser::new(["queued", "generating", "completed", "failed", "canceled"]))]
     status: Vec<String>,
+    /// What is newer is not called a difference: lists lag
+    #[arg(long, value_name = "DURATION", default_value = "10min", value_parser = humantime::parse_duration)]
+    grace: Duration,
     /// Take over results of ours that came late, or whose answer was lost
     #[arg(long)]
     adopt: bool,
@@ -107,7 +110,7 @@ async fn span(args: &ReconcileArgs, settings: &Settings, clock: &Clock) -> anyho
     };
     let time = |ms: i64| jiff::Timestamp::from_millisecond(ms);
     let until = args.until.map(|until| time(until.ms(clock.now_ms()))).transpose()?;
-    Ok(Span { project, since: time(since_ms)?, until, statuses: args.status.clone() })
+    Ok(Span { project, since: time(since_ms)?, until, statuses: args.status.clone(), grace: args.grace })
 }
 
 /// Hands over what can be taken over; what came of it, `None` if there is nothing.

@@ -3,8 +3,19 @@
 use crate::job::{ApiStatus, ListedContainer};
 use crate::ledger::{KnownContainer, UnnamedJob};
 
-/// What happened so shortly before may not be everywhere yet: lists lag, and so does following.
-pub(super) const SETTLES_MS: i64 = 10 * 60_000;
+/// Now, and how long before that something may have happened that is not everywhere yet: lists lag, and so does
+/// following.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub ms: i64,
+    pub grace_ms: i64,
+}
+
+impl Now {
+    const fn is_new(self, ms: i64) -> bool {
+        self.ms - ms < self.grace_ms
+    }
+}
 
 /// In which way the API and the ledger differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,9 +79,9 @@ pub(super) enum Verdict {
 }
 
 /// Of one that the ledger knows by its id.
-pub(super) fn known(item: &ListedContainer, known: &KnownContainer, now_ms: i64) -> Verdict {
+pub(super) fn known(item: &ListedContainer, known: &KnownContainer, now: Now) -> Verdict {
     let ended_ms = item.completed_at.map(jiff::Timestamp::as_millisecond);
-    let is_new = |ms: Option<i64>| ms.is_some_and(|ms| now_ms - ms < SETTLES_MS);
+    let is_new = |ms: Option<i64>| ms.is_some_and(|ms| now.is_new(ms));
     match (known.status.as_str(), &item.status) {
         // A regenerated one shows its old end until the new job has started.
         ("running", status) if !status.is_terminal() || known.kind == "regenerate" => Verdict::Explained,
@@ -84,8 +95,8 @@ pub(super) fn known(item: &ListedContainer, known: &KnownContainer, now_ms: i64)
 }
 
 /// Of one that the ledger does not know by its id; `ours`: the job whose id it bears.
-pub(super) fn unknown(item: &ListedContainer, ours: Option<&UnnamedJob>, now_ms: i64) -> Verdict {
-    let is_new = item.created_at.is_none_or(|at| now_ms - at.as_millisecond() < SETTLES_MS);
+pub(super) fn unknown(item: &ListedContainer, ours: Option<&UnnamedJob>, now: Now) -> Verdict {
+    let is_new = item.created_at.is_none_or(|at| now.is_new(at.as_millisecond()));
     match ours.map(|job| job.state.as_str()) {
         Some("running") => Verdict::Explained,
         _ if is_new => Verdict::TooNew,
@@ -96,8 +107,8 @@ pub(super) fn unknown(item: &ListedContainer, ours: Option<&UnnamedJob>, now_ms:
 }
 
 /// Whether a container of the ledger must be in a whole list of this span by now.
-pub(super) fn must_be_listed(known: &KnownContainer, statuses: &[String], now_ms: i64) -> bool {
-    let settled = |ms: i64| now_ms - ms >= SETTLES_MS;
+pub(super) fn must_be_listed(known: &KnownContainer, statuses: &[String], now: Now) -> bool {
+    let settled = |ms: i64| !now.is_new(ms);
     let listed = match known.status.as_str() {
         "completed" | "failed" | "canceled" => statuses.is_empty() || statuses.contains(&known.status),
         // Where it stands at the API, only the API knows.
@@ -126,8 +137,9 @@ pub(super) fn as_listed(reading: &crate::job::ContainerReading) -> ListedContain
 mod tests {
     use super::*;
 
-    const NOW: i64 = 1_777_683_600_000;
-    const LONG_AGO: i64 = NOW - 3_600_000;
+    const NOW_MS: i64 = 1_777_683_600_000;
+    const NOW: Now = Now { ms: NOW_MS, grace_ms: 600_000 };
+    const LONG_AGO: i64 = NOW_MS - 3_600_000;
 
     fn time(ms: i64) -> Option<jiff::Timestamp> {
         jiff::Timestamp::from_millisecond(ms).ok()
@@ -176,9 +188,9 @@ mod tests {
             assert_eq!(judge(api, ours, "generate"), expected, "{api} {ours}");
         }
         assert_eq!(judge("failed", "running", "regenerate"), Verdict::Explained, "its old end");
-        let just_now = item("completed", LONG_AGO, Some(NOW - 1_000));
+        let just_now = item("completed", LONG_AGO, Some(NOW_MS - 1_000));
         assert_eq!(known(&just_now, &here("running", "generate", None), NOW), Verdict::Explained);
-        let lags = here("completed", "generate", Some(NOW - 1_000));
+        let lags = here("completed", "generate", Some(NOW_MS - 1_000));
         assert_eq!(known(&item("generating", LONG_AGO, None), &lags, NOW), Verdict::Explained);
         assert!(!must_be_listed(&lags, &[], NOW));
         assert!(must_be_listed(&here("completed", "generate", Some(LONG_AGO)), &[], NOW));
@@ -201,7 +213,7 @@ mod tests {
         assert_eq!(unknown(&old, Some(&job("parked")), NOW), Verdict::Differs(Kind::Unknown));
         assert_eq!(unknown(&old, Some(&job("rejected")), NOW), Verdict::Differs(Kind::Unclaimed));
         assert_eq!(unknown(&old, Some(&job("running")), NOW), Verdict::Explained);
-        let new = item("generating", NOW - 1_000, None);
+        let new = item("generating", NOW_MS - 1_000, None);
         assert_eq!(unknown(&new, None, NOW), Verdict::TooNew);
         assert_eq!(unknown(&new, Some(&job("submitting")), NOW), Verdict::TooNew);
     }
