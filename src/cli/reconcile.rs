@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use super::hold::who;
-use super::names::{Projects, batch_name, quoted};
+use super::names::{Projects, quoted};
 use super::progress::Screen;
 use super::table::{Column, Layout, counted, thousands, wrap};
 use super::times::Since;
@@ -139,11 +139,11 @@ async fn adopt(result: &Reconciled, settings: &Settings) -> anyhow::Result<Optio
     Ok(Some(format!("{} adopted{rest}", counted(adopted, "container"))))
 }
 
-const COLUMNS: [Column; 5] = [
-    Column::name("CONTAINER"),
+/// An id that is cut names nothing.
+const COLUMNS: [Column; 4] = [
+    Column::word("CONTAINER"),
     Column::word("AT THE API"),
     Column::name("HERE"),
-    Column::name("BATCH"),
     Column::name("BRIEF"),
 ];
 
@@ -188,16 +188,12 @@ fn page(result: &Reconciled, project: &str, adopted: Option<&str>) -> Vec<String
 
 fn cells(difference: &Difference) -> Vec<String> {
     let dash = || "-".to_owned();
-    let (batch, brief) = difference
-        .brief
-        .as_ref()
-        .map_or_else(|| (dash(), dash()), |(batch, brief)| (batch_name(batch).to_owned(), brief.clone()));
+    let brief = difference.brief.as_ref().map(|(_, brief)| brief.clone());
     vec![
         Some(difference.container.clone()).filter(|id| !id.is_empty()).unwrap_or_else(dash),
         difference.at_api.clone().unwrap_or_else(dash),
         difference.here.clone().unwrap_or_else(dash),
-        batch,
-        brief,
+        brief.unwrap_or_else(dash),
     ]
 }
 
@@ -274,7 +270,7 @@ mod tests {
             whole: true,
             ..Reconciled::default()
         };
-        insta::assert_snapshot!(page(&result, "acme-fit", None).join("\n"), @"");
+        insta::assert_snapshot!(page(&result, "acme-fit", None).join("\n"), @"5,210 containers at the API, 5,210 explained; ~624,000 credits");
         let uuid = "0e4f6c1a-3a54-5c5d-9f43-0a8f5b3d1c77";
         result.differences = vec![
             difference(Kind::Foreign, "cnt_01HV2KXW4T9R8Q7P6N5M4L3K2J", Some("completed"), None),
@@ -289,6 +285,30 @@ mod tests {
         result.whole = false;
         let lines = page(&result, "acme-fit", Some("1 container adopted"));
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        1 bought, but the answer was lost: --adopt follows it; with several variants,
+          briefd resolve
+        CONTAINER                             AT THE API  HERE    BRIEF
+        0e4f6c1a-3a54-5c5d-9f43-0a8f5b3d1c77  completed   parked  run-first-5k
+
+        1 is in the ledger, but not at the API: ask Layers
+        CONTAINER                             AT THE API  HERE       BRIEF
+        0e4f6c1a-3a54-5c5d-9f43-0a8f5b3d1c77  -           completed  run-first-5k
+
+        1 its record is made, but not published: see briefd status
+        CONTAINER  AT THE API  HERE                        BRIEF
+        -          -           container.completed parked  run-first-5k
+
+        1 not of this ledger: made by somebody else, or under an id that is not ours
+        CONTAINER                       AT THE API  HERE  BRIEF
+        cnt_01HV2KXW4T9R8Q7P6N5M4L3K2J  completed   -     -
+
+        1 job of unknown outcome carried no id of ours: what is foreign may be theirs.
+        See: briefd list --project acme-fit --state parked
+        1 container adopted
+        5,210 containers at the API, 5,206 explained, 2 too new to tell; ~624,000
+        credits; the list was not read to its end: ask for a shorter time with --since
+        and --until
+        ");
     }
 }

@@ -86,8 +86,8 @@ fn record(brief: &str, kind: &str, code: Option<&str>) -> (String, String, Value
 #[tokio::test]
 async fn of_a_batch_what_waits_ends_free_what_runs_is_canceled_or_completes_and_is_published() {
     let scene = Scene::set(&[("BRIEFD__LAYERS__MAX_RUNNING_JOBS", "2")]).await;
-    scene.publish("1-runs", json!({"seconds": 60})).await;
-    scene.publish("2-ignores", json!({"seconds": 100, "cancelIgnored": true})).await;
+    scene.publish("1-runs", json!({"seconds": 400})).await;
+    scene.publish("2-ignores", json!({"seconds": 240, "cancelIgnored": true})).await;
     scene.jobs("running", 2.0).await;
     scene.publish("3-waits", json!({})).await;
     scene.publish("4-waits", json!({})).await;
