@@ -125,7 +125,9 @@ impl Asking {
         let answer = self.api.cancel_job(id).await;
         permit.answered();
         match answer {
-            Ok(answer) if answer.accepted => self.asked(&job, "the API will try; it may complete all the same", None).await,
+            Ok(answer) if answer.accepted => {
+                self.asked(&job, "the API will try; it may complete all the same", None).await
+            }
             Ok(answer) => {
                 let why = answer.reason.unwrap_or_else(|| "not accepted".to_owned());
                 self.asked(&job, &format!("the API does not cancel it any more: {why}"), None).await;

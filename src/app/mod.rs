@@ -10,6 +10,7 @@ pub mod enqueue;
 pub mod evidence;
 mod gauges;
 pub mod generate;
+mod growth;
 mod permits;
 pub mod reconcile;
 pub mod requests;
@@ -178,6 +179,7 @@ impl Worker {
         permits::spawn(self, drain.clone());
         account::spawn(self);
         gauges::spawn(self, drain.clone());
+        growth::spawn(self, drain.clone());
         requests::spawn(self);
         cancel::spawn(self);
         let stages = Stages {

@@ -52,7 +52,9 @@ pub enum ReconcileError {
     #[error("the API's list could not be read: {0}")]
     Api(String),
     /// The ledger was made with another API.
-    #[error("the ledger belongs to {ledger}, and layers.base_url is {asked}: use the settings it was made with")]
+    #[error(
+        "the ledger belongs to {ledger}, and layers.base_url is {asked}: use the settings it was made with"
+    )]
     OtherOrigin {
         /// What the ledger is bound to.
         ledger: String,
@@ -197,7 +199,8 @@ impl Comparing<'_> {
             self.look_for_missing(&seen, &mut result).await?;
         }
         let now = self.now();
-        for record in self.reader.unpublished(&self.span.project, now.ms.saturating_sub(now.grace_ms)).await? {
+        for record in self.reader.unpublished(&self.span.project, now.ms.saturating_sub(now.grace_ms)).await?
+        {
             result.add(Difference {
                 kind: Kind::Unpublished,
                 container: String::new(),
@@ -253,9 +256,9 @@ impl Comparing<'_> {
             result.explained += 1;
             return Ok(());
         };
-        let end = reading.filter(|_| kind == Kind::Late).and_then(|reading| {
-            container_end(&row.id, &reading, None, &self.prices, self.clock.now_ms())
-        });
+        let end = reading
+            .filter(|_| kind == Kind::Late)
+            .and_then(|reading| container_end(&row.id, &reading, None, &self.prices, self.clock.now_ms()));
         result.add(Difference {
             kind,
             container: item.id.clone(),
@@ -304,9 +307,9 @@ impl Comparing<'_> {
             let Some(last) = rows.last() else { return Ok(()) };
             after = (last.brief, last.variant);
             let now = self.now();
-            let unseen = rows.iter().filter(|row| {
-                !seen.contains(&row.id) && must_be_listed(row, &self.span.statuses, now)
-            });
+            let unseen = rows
+                .iter()
+                .filter(|row| !seen.contains(&row.id) && must_be_listed(row, &self.span.statuses, now));
             for row in unseen {
                 if self.reads_left > 0 && self.read(&row.id).await?.is_some() {
                     continue;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::reconcile::Adopt;
-use super::{Worker, cancel};
+use super::{Worker, cancel, growth};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    AdoptFound, CancelOf, Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, Resolution, Resolve,
-    Resolved, SetHold, SettleLate,
+    AdoptFound, CancelOf, Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, PruneBefore, Reader,
+    Request, RequestDone, Resolution, Resolve, Resolved, SetHold, SettleLate,
 };
 use crate::record::RecordError;
 use crate::stages::Desk;
@@ -59,6 +59,12 @@ pub enum Asked {
     Adopt {
         /// Containers of ours.
         what: Vec<Adopt>,
+    },
+    /// Prune what ended long ago.
+    #[serde(rename_all = "camelCase")]
+    Prune {
+        /// Milliseconds since 1970.
+        before_ms: i64,
     },
 }
 
@@ -151,6 +157,7 @@ async fn hand_over(
         Asked::Resolve { .. } => "resolve",
         Asked::Cancel { .. } => "cancel",
         Asked::Adopt { .. } => "adopt",
+        Asked::Prune { .. } => "prune",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     let request = Request {
@@ -286,11 +293,7 @@ enum Try {
 }
 
 /// One try, or one turn, of a request. Only what the ledger itself cannot do now is an error, for all of them.
-async fn attempt(
-    place: Place<'_>,
-    request: &Request,
-    under_way: &mut UnderWay,
-) -> Result<Try, LedgerError> {
+async fn attempt(place: Place<'_>, request: &Request, under_way: &mut UnderWay) -> Result<Try, LedgerError> {
     let asked = match serde_json::from_str::<Asked>(&request.args) {
         Ok(asked) => asked,
         // A later version's request: not ours to understand, and not to be tried for ever.
@@ -300,9 +303,11 @@ async fn attempt(
         Asked::Cancel { of } => {
             cancel::turn(place, (request.id, of), under_way.after.entry(request.id).or_default()).await
         }
-        asked @ (Asked::Hold { .. } | Asked::Release { .. } | Asked::Resolve { .. } | Asked::Adopt { .. }) => {
-            carry_out(place, asked, request).await.map(Some)
-        }
+        asked @ (Asked::Hold { .. }
+        | Asked::Release { .. }
+        | Asked::Resolve { .. }
+        | Asked::Adopt { .. }
+        | Asked::Prune { .. }) => carry_out(place, asked, request).await.map(Some),
     };
     match result {
         Err(error) if !error.is_of_the_ledger() => {
@@ -363,6 +368,13 @@ async fn carry_out(
         }
         Asked::Adopt { what } => adopt(ledger, clock, what).await,
         Asked::Cancel { .. } => Ok("it takes turns".to_owned()),
+        Asked::Prune { before_ms } if desk.is_some() => {
+            ledger.write(PruneBefore(before_ms)).await?;
+            Ok("pruned from now on".to_owned())
+        }
+        Asked::Prune { before_ms } => {
+            Ok(format!("{} briefs pruned", growth::prune(ledger, clock, before_ms).await?))
+        }
     }
 }
 

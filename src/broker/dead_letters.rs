@@ -56,7 +56,9 @@ pub enum DeadLetterError {
     )]
     Unconfirmed(String),
     /// The broker refused something else, or went away.
-    #[error("the broker ended the visit to the dead-letter queue: {0}; nothing is lost, run the same command again")]
+    #[error(
+        "the broker ended the visit to the dead-letter queue: {0}; nothing is lost, run the same command again"
+    )]
     Broker(String),
 }
 
@@ -170,7 +172,9 @@ impl DeadLetters {
                     });
                 }
                 Confirmation::Nack(None) => refused = true,
-                Confirmation::NotRequested => return Err(DeadLetterError::Unconfirmed("no confirms".to_owned())),
+                Confirmation::NotRequested => {
+                    return Err(DeadLetterError::Unconfirmed("no confirms".to_owned()));
+                }
             }
         }
         if refused {

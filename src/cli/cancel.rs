@@ -110,15 +110,13 @@ impl Plan {
         let batch = batch_id(args.batch.as_deref().unwrap_or_default());
         let project = args.project.as_deref().map(|given| projects.id(given));
         let (counts, up_to) = reader.cancel_plan(batch, project).await?;
-        let of_project =
-            project.map(|project| format!(" of {}", projects.name(project))).unwrap_or_default();
+        let of_project = project.map(|project| format!(" of {}", projects.name(project))).unwrap_or_default();
         let name = format!("batch {}{of_project}", batch_name(batch));
         if counts.total() == 0 {
             let text = format!("no brief of {name} is in the ledger: `briefd status` shows what is");
             return Err(UsageError(text).into());
         }
-        let of =
-            CancelOf::Batch { batch: batch.to_owned(), project: project.map(ToOwned::to_owned), up_to };
+        let of = CancelOf::Batch { batch: batch.to_owned(), project: project.map(ToOwned::to_owned), up_to };
         Ok(Self { name, of, counts, see: format!("briefd status {}", quoted(batch_name(batch))) })
     }
 

@@ -11,6 +11,7 @@ pub mod dead_letters;
 pub mod enqueue;
 pub mod generate;
 pub mod hold;
+pub mod ledger;
 pub mod list;
 mod names;
 mod progress;
@@ -88,6 +89,7 @@ enum Command {
     Cancel(cancel::CancelArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Reconcile(reconcile::ReconcileArgs),
+    Ledger(ledger::LedgerArgs),
     Topology(topology::TopologyArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     /// Show every setting, its value and where it comes from; secrets are redacted
@@ -187,6 +189,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Cancel(_)
         | Command::DeadLetters(_)
         | Command::Reconcile(_)
+        | Command::Ledger(_)
         | Command::Topology(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
@@ -237,6 +240,7 @@ async fn asynchronous(
         Command::DeadLetters(args) => {
             dead_letters::run(args, &loaded.settings, yes, &mut std::io::stdout()).await
         }
+        Command::Ledger(args) => ledger::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })

@@ -124,8 +124,7 @@ async fn adopt(result: &Reconciled, settings: &Settings) -> anyhow::Result<Optio
     let mut adopted = 0;
     for what in all.chunks(ADOPTED_AT_ONCE) {
         let asked = Asked::Adopt { what: what.to_vec() };
-        let (_, heard) =
-            ask_and_hear(settings, &asked, (&who(), "reconcile --adopt"), HEAR_WITHIN).await?;
+        let (_, heard) = ask_and_hear(settings, &asked, (&who(), "reconcile --adopt"), HEAR_WITHIN).await?;
         match heard {
             Some(outcome) if outcome.starts_with(ADOPTED) => {
                 let number = outcome.split(' ').nth(1).and_then(|word| word.parse::<i64>().ok());
@@ -140,12 +139,8 @@ async fn adopt(result: &Reconciled, settings: &Settings) -> anyhow::Result<Optio
 }
 
 /// An id that is cut names nothing.
-const COLUMNS: [Column; 4] = [
-    Column::word("CONTAINER"),
-    Column::word("AT THE API"),
-    Column::name("HERE"),
-    Column::name("BRIEF"),
-];
+const COLUMNS: [Column; 4] =
+    [Column::word("CONTAINER"), Column::word("AT THE API"), Column::name("HERE"), Column::name("BRIEF")];
 
 /// What differs, by kind with what to do, then how much is explained.
 fn page(result: &Reconciled, project: &str, adopted: Option<&str>) -> Vec<String> {

@@ -310,7 +310,8 @@ impl Reader {
         batch: &str,
         project: Option<&str>,
     ) -> Result<(StateCounts, i64), LedgerError> {
-        let up_to: Option<i64> = sqlx::query_scalar("SELECT max(id) FROM brief").fetch_one(&self.pool).await?;
+        let up_to: Option<i64> =
+            sqlx::query_scalar("SELECT max(id) FROM brief").fetch_one(&self.pool).await?;
         let rows: Vec<(String, i64)> = sqlx::query_as(
             "SELECT state, count(*) FROM brief WHERE batch_id = $1 AND ($2 IS NULL OR project_id = $2) GROUP BY state",
         )

@@ -28,6 +28,7 @@ mod naming;
 mod open;
 mod ours;
 mod outbox;
+mod prune;
 mod read;
 mod reconcile;
 mod request;
@@ -43,6 +44,7 @@ mod summary;
 mod totals;
 mod turns;
 mod unmade;
+mod upkeep;
 mod waiting;
 mod wake;
 mod writer;
@@ -66,6 +68,7 @@ pub use lost::{GiveUp, Late, SettleLate};
 pub use naming::NameContainers;
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
 pub use outbox::PendingRow;
+pub use prune::{Prune, Pruned};
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
     ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
@@ -82,5 +85,6 @@ pub use spent::{RememberTier, Spend};
 pub use summary::{FailureCount, Mishap, Results, Session};
 pub use totals::{Imbalance, Tally};
 pub use turns::Turn;
+pub use upkeep::PruneBefore;
 pub use wake::Wake;
 pub use writer::Write;

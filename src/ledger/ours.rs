@@ -36,7 +36,11 @@ impl OurFailure {
             ),
             Self::Canceled(who, why) => {
                 let why = if why.is_empty() { "no reason given" } else { why };
-                ("CANCELED", format!("canceled by {who} before it was started, nothing was bought: {why}"), None)
+                (
+                    "CANCELED",
+                    format!("canceled by {who} before it was started, nothing was bought: {why}"),
+                    None,
+                )
             }
             Self::ContainerMissing => {
                 ("CONTAINER_MISSING", "the job ended at the API without this container".into(), None)

@@ -81,10 +81,12 @@ impl Reader {
     /// Those of `ids` that the ledger knows.
     pub async fn known_containers(&self, ids: &[&str]) -> Result<Vec<KnownContainer>, LedgerError> {
         let list = serde_json::to_string(ids).unwrap_or_default();
-        Ok(sqlx::query_as(sqlx::AssertSqlSafe(format!("{KNOWN} WHERE c.id IN (SELECT value FROM json_each($1))")))
-            .bind(list)
-            .fetch_all(&self.pool)
-            .await?)
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "{KNOWN} WHERE c.id IN (SELECT value FROM json_each($1))"
+        )))
+        .bind(list)
+        .fetch_all(&self.pool)
+        .await?)
     }
 
     /// Containers of a project that became known in this span (milliseconds since 1970), after a brief and a variant, in

@@ -112,7 +112,11 @@ async fn of_a_batch_what_waits_ends_free_what_runs_is_canceled_or_completes_and_
     ];
     assert_eq!(scene.records(4).await, expected);
     let account = scene.sandbox.account().await;
-    assert_eq!((&account["jobsMade"], &account["posts"]["cancel"]), (&json!(2), &json!(2)), "asked once each");
+    assert_eq!(
+        (&account["jobsMade"], &account["posts"]["cancel"]),
+        (&json!(2), &json!(2)),
+        "asked once each"
+    );
     scene.done(&["cancel", "--batch", "b", "--yes"], "Nothing is to be canceled");
     scene.done(&["show", "1-runs"], "cancel asked for");
     assert_eq!(scene.worker.series("briefd_ledger_imbalance").await.to_bits(), 0.0_f64.to_bits());
@@ -147,7 +151,7 @@ async fn a_wish_that_was_stored_just_before_a_kill_is_carried_out_by_the_next_wo
 
 #[tokio::test]
 async fn without_a_worker_what_waits_ends_and_what_runs_is_remembered_and_a_lost_answer_is_never_taken_for_nothing()
-{
+ {
     let mut scene = Scene::set(&[]).await;
     scene.publish("1-runs", json!({"seconds": 400})).await;
     scene.jobs("running", 1.0).await;

@@ -42,7 +42,10 @@ async fn what_was_set_aside_can_be_looked_at_as_often_as_one_likes_sent_again_an
 
     let first = done(dir.path(), &["list"], &variables);
     assert!(first.lines().all(|line| line.chars().count() <= 80), "{first}");
-    assert!(first.contains("UNREADABLE") && first.contains("p/x") && first.contains("3 dead letters in"), "{first}");
+    assert!(
+        first.contains("UNREADABLE") && first.contains("p/x") && first.contains("3 dead letters in"),
+        "{first}"
+    );
     for _ in 0..5 {
         assert_eq!(done(dir.path(), &["list"], &variables), first);
     }

@@ -53,7 +53,8 @@ impl Scene {
     }
 
     async fn publish(&self, id: &str, wish: Value) {
-        let brief = json!({"projectId": "p", "briefId": id, "brief": {"hook": id}, "metadata": {"sandbox": wish}});
+        let brief =
+            json!({"projectId": "p", "briefId": id, "brief": {"hook": id}, "metadata": {"sandbox": wish}});
         self.broker.publish(&brief).await;
     }
 }

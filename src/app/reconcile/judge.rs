@@ -56,10 +56,16 @@ impl Kind {
     /// What it is, and what to do, for people.
     pub const fn advice(self) -> &'static str {
         match self {
-            Self::Unknown => "bought, but the answer was lost: --adopt follows it; with several variants, briefd resolve",
-            Self::Unclaimed => "at the API under an id of ours, but its brief has ended here without it: see briefd show",
+            Self::Unknown => {
+                "bought, but the answer was lost: --adopt follows it; with several variants, briefd resolve"
+            }
+            Self::Unclaimed => {
+                "at the API under an id of ours, but its brief has ended here without it: see briefd show"
+            }
             Self::Late => "came after its job was given up: --adopt publishes it",
-            Self::NotCollected => "has ended at the API and not here: a running worker collects it (briefd run)",
+            Self::NotCollected => {
+                "has ended at the API and not here: a running worker collects it (briefd run)"
+            }
             Self::OtherEnd => "has ended otherwise than here: somebody else changed or regenerated it",
             Self::Missing => "is in the ledger, but not at the API: ask Layers",
             Self::Unpublished => "its record is made, but not published: see briefd status",

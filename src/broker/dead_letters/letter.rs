@@ -47,7 +47,9 @@ impl DeadLetter {
     /// What it goes by in commands: the same at each look, made of what it says and of its death.
     pub fn id(&self) -> String {
         let mut hasher = Sha256::new();
-        for part in [self.text("x-briefd-id"), self.properties.message_id.as_deref(), self.text("x-briefd-at")] {
+        for part in
+            [self.text("x-briefd-id"), self.properties.message_id.as_deref(), self.text("x-briefd-at")]
+        {
             hasher.update(part.unwrap_or_default());
             hasher.update([0]);
         }
@@ -188,7 +190,10 @@ mod tests {
     fn what_the_broker_set_aside_tells_why_and_when_too() {
         let letter = by_the_broker();
         assert_eq!(letter.reason(), "delivery_limit");
-        assert_eq!(letter.detail(), "the broker set it aside: briefs delivered it 101 times without an answer");
+        assert_eq!(
+            letter.detail(),
+            "the broker set it aside: briefs delivered it 101 times without an answer"
+        );
         assert_eq!(letter.at().unwrap().to_string(), "2026-05-02T01:00:00Z");
     }
 
@@ -200,13 +205,15 @@ mod tests {
         assert_eq!(headers, ["traceparent"]);
         assert_eq!(again.message_id().as_ref().map(ShortString::as_str), Some("m1"));
         assert_eq!((again.user_id(), again.expiration(), again.delivery_mode()), (&None, &None, &Some(2)));
-        let ours = letter(vec![("x-briefd-reason", text("UNREADABLE")), ("x-briefd-id", text("dead-1"))], "x");
+        let ours =
+            letter(vec![("x-briefd-reason", text("UNREADABLE")), ("x-briefd-id", text("dead-1"))], "x");
         assert_eq!(ours.properties_again().headers(), &None);
     }
 
     #[test]
     fn it_goes_by_its_id_which_stays_and_by_those_it_was_given() {
-        let ours = || letter(vec![("x-briefd-id", text("dead-1")), ("x-briefd-reason", text("UNREADABLE"))], "x");
+        let ours =
+            || letter(vec![("x-briefd-id", text("dead-1")), ("x-briefd-reason", text("UNREADABLE"))], "x");
         assert_eq!(ours().id(), ours().id());
         assert_eq!(ours().id().len(), ID_DIGITS);
         assert_ne!(ours().id(), letter(vec![("x-briefd-id", text("dead-1"))], "y").id());

@@ -102,7 +102,8 @@ impl Page<'_> {
         lines.push(format!("{}{at}", plain(letter.reason())));
         lines.extend(wrap("  ", &plain(&letter.detail())));
         lines.push(String::new());
-        let Value::Object(mut properties) = serde_json::to_value(letter.properties()).unwrap_or_default() else {
+        let Value::Object(mut properties) = serde_json::to_value(letter.properties()).unwrap_or_default()
+        else {
             return lines.join("\n");
         };
         let headers = properties.remove("headers");
@@ -138,7 +139,8 @@ impl Ids {
 /// JSON set out in lines, anything else as the text it is.
 fn body(bytes: &[u8]) -> String {
     // The JSON library escapes control characters in texts by itself.
-    let pretty = serde_json::from_slice::<Value>(bytes).ok().and_then(|json| serde_json::to_string_pretty(&json).ok());
+    let pretty =
+        serde_json::from_slice::<Value>(bytes).ok().and_then(|json| serde_json::to_string_pretty(&json).ok());
     let text = pretty.unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned());
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
@@ -189,6 +191,9 @@ mod tests {
 
     #[test]
     fn sizes_are_told_in_units_people_read() {
-        assert_eq!([0, 1_023, 1_536, 262_144, 3_145_728].map(size), ["0 B", "1023 B", "1.5 KiB", "256.0 KiB", "3.0 MiB"]);
+        assert_eq!(
+            [0, 1_023, 1_536, 262_144, 3_145_728].map(size),
+            ["0 B", "1023 B", "1.5 KiB", "256.0 KiB", "3.0 MiB"]
+        );
     }
 }

@@ -48,10 +48,7 @@ async fn what_was_not_started_ends_at_once_with_a_record_that_says_who_and_why()
     assert_eq!((records.len(), &records[0]["type"]), (1, &json!("brief.failed")));
     let error = &records[0]["error"];
     assert_eq!((&error["code"], &error["source"]), (&json!("CANCELED"), &json!("briefd")));
-    assert_eq!(
-        error["message"],
-        "canceled by anna before it was started, nothing was bought: wrong hook"
-    );
+    assert_eq!(error["message"], "canceled by anna before it was started, nothing was bought: wrong hook");
     assert!(bench.claim().await.is_empty());
     // Once more changes nothing.
     assert_eq!(cancel(&bench).await, 0);
@@ -109,7 +106,8 @@ async fn what_completes_all_the_same_is_published_as_completed() {
     // An answer that comes after the end changes nothing.
     bench.write(asked).await.unwrap();
     let story = bench.ledger.reader().story(1).await.unwrap();
-    let told = story.history.iter().filter(|line| line.what.starts_with("cancel")).map(|line| line.what.as_str());
+    let told =
+        story.history.iter().filter(|line| line.what.starts_with("cancel")).map(|line| line.what.as_str());
     assert_eq!(told.collect::<Vec<_>>(), ["cancel asked for", "cancel"]);
 }
 
@@ -156,9 +154,7 @@ async fn a_regeneration_that_was_not_started_leaves_its_container_as_it_was() {
 #[tokio::test]
 async fn a_batch_is_canceled_step_by_step_in_one_project_or_all_and_later_briefs_are_not_meant() {
     let bench = Bench::new().await;
-    let batch = |n: usize, project: &str| {
-        numbered(n, json!({"batchId": "b", "projectId": project}))
-    };
+    let batch = |n: usize, project: &str| numbered(n, json!({"batchId": "b", "projectId": project}));
     let messages = (0..450).map(|n| received(&batch(n, if n % 10 == 0 { "q" } else { "p" }).to_string()));
     bench.send_all(messages.collect()).await;
     bench.send(numbered(1, json!({"batchId": "other"}))).await;
@@ -197,7 +193,7 @@ async fn what_is_parked_is_left_to_a_person() {
 
 #[tokio::test]
 async fn one_whose_job_id_was_never_told_is_due_without_an_id_and_a_rerun_that_follows_asks_for_the_job_it_follows()
-{
+ {
     let bench = Bench::new().await;
     bench.send(brief("Run", json!({}))).await;
     let job = bench.claim_one().await.id;
