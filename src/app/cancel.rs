@@ -126,7 +126,7 @@ impl Asking {
         permit.answered();
         match answer {
             Ok(answer) if answer.accepted => {
-                self.asked(&job, "the API will try; it may complete all the same", None).await
+                self.asked(&job, "the API will try; it may complete all the same", None).await;
             }
             Ok(answer) => {
                 let why = answer.reason.unwrap_or_else(|| "not accepted".to_owned());

@@ -138,12 +138,12 @@ async fn list(
     }
     if args.json {
         for (number, letter) in &rows {
-            writeln!(out, "{}", page.blank(&page.json(*number, letter)))?;
+            writeln!(out, "{}", page.json(*number, letter))?;
         }
         return Ok(Outcome::Done);
     }
     for line in page.table(&rows) {
-        writeln!(out, "{}", page.blank(&line))?;
+        writeln!(out, "{line}")?;
     }
     let waiting = counted(i64::from(queue.waiting()), "dead letter");
     let shown = match rows.len() {
@@ -166,7 +166,7 @@ async fn show(
     while let Some(letter) = queue.next().await? {
         number += 1;
         if wanted == Some(number) || letter.goes_by(which) {
-            write!(out, "{}", page.blank(&page.story(number, &letter)))?;
+            write!(out, "{}", page.story(number, &letter))?;
             return Ok(Outcome::Done);
         }
     }

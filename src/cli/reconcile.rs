@@ -97,16 +97,14 @@ pub async fn run(
 
 async fn span(args: &ReconcileArgs, settings: &Settings, clock: &Clock) -> anyhow::Result<Span> {
     let project = Projects(&settings.projects).id(&args.project).to_owned();
-    let since_ms = match args.since {
-        Some(since) => since.ms(clock.now_ms()),
-        None => {
-            let reader = Reader::open(&settings.ledger.path).await?;
-            let first = reader.first_brief_ms(&project).await?;
-            let none = || {
-                UsageError(format!("no brief of project {} is in the ledger: say --since when", args.project))
-            };
-            first.ok_or_else(none)? - MARGIN_MS
-        }
+    let since_ms = if let Some(since) = args.since {
+        since.ms(clock.now_ms())
+    } else {
+        let reader = Reader::open(&settings.ledger.path).await?;
+        let first = reader.first_brief_ms(&project).await?;
+        let none =
+            || UsageError(format!("no brief of project {} is in the ledger: say --since when", args.project));
+        first.ok_or_else(none)? - MARGIN_MS
     };
     let time = |ms: i64| jiff::Timestamp::from_millisecond(ms);
     let until = args.until.map(|until| time(until.ms(clock.now_ms()))).transpose()?;

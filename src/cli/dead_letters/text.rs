@@ -34,7 +34,7 @@ pub(super) struct Page<'a> {
 
 impl Page<'_> {
     /// `text` without our API key, and without what looks like anybody's.
-    pub(super) fn blank(&self, text: &str) -> String {
+    fn blank(&self, text: &str) -> String {
         blank_keys(&self.client.blank_key(text))
     }
 
@@ -46,9 +46,10 @@ impl Page<'_> {
         let rows: Vec<_> = letters.iter().map(|(number, letter)| self.row(*number, letter)).collect();
         let layout = Layout::fit(&COLUMNS, &rows);
         let mut lines = vec![layout.head()];
+        // A cut key is still most of a key, so it is blanked before anything is cut.
         for (row, (_, letter)) in rows.iter().zip(letters) {
             lines.push(layout.line(row));
-            lines.extend(wrap(INDENT, &plain(&letter.detail())));
+            lines.extend(wrap(INDENT, &self.blank(&plain(&letter.detail()))));
         }
         lines
     }
@@ -58,9 +59,9 @@ impl Page<'_> {
         vec![
             number.to_string(),
             letter.id(),
-            plain(letter.reason()),
+            self.blank(&plain(letter.reason())),
             at.unwrap_or_else(|| "-".to_owned()),
-            plain(&self.brief(letter)),
+            self.blank(&plain(&self.brief(letter))),
             size(letter.body().len()),
         ]
     }
@@ -80,7 +81,7 @@ impl Page<'_> {
     /// One line for programs.
     pub(super) fn json(&self, number: usize, letter: &DeadLetter) -> String {
         let ids = Ids::of(letter.body());
-        json!({
+        let line = json!({
             "n": number,
             "id": letter.id(),
             "reason": letter.reason(),
@@ -91,8 +92,8 @@ impl Page<'_> {
             "bytes": letter.body().len(),
             "detail": letter.detail(),
             "messageId": letter.properties().message_id,
-        })
-        .to_string()
+        });
+        self.blank(&line.to_string())
     }
 
     /// Everything about one of them.
@@ -104,7 +105,7 @@ impl Page<'_> {
         lines.push(String::new());
         let Value::Object(mut properties) = serde_json::to_value(letter.properties()).unwrap_or_default()
         else {
-            return lines.join("\n");
+            return self.blank(&lines.join("\n"));
         };
         let headers = properties.remove("headers");
         for (name, value) in properties.iter().filter(|(_, value)| !value.is_null()) {
@@ -116,7 +117,7 @@ impl Page<'_> {
         lines.push(format!("\n{}:", size(letter.body().len())));
         lines.push(body(letter.body()));
         lines.push(String::new());
-        lines.join("\n")
+        self.blank(&lines.join("\n"))
     }
 }
 
