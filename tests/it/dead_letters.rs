@@ -117,7 +117,7 @@ async fn a_requeue_that_is_killed_half_way_loses_nothing() {
     }
     let mut requeue =
         Process::start(dir.path(), briefd(dir.path(), &["dead-letters", "requeue", "--all"], &variables));
-    let begun = eventually(PROMPTLY, async || (broker.depth("briefs").await > 0).then_some(()));
+    let begun = eventually(PROMPTLY, async || (broker.count("briefs").await > 0).then_some(()));
     assert!(begun.await.is_some());
     requeue.sigkill();
     // What it had taken comes back when the broker has seen that it is gone.

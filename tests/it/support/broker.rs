@@ -102,14 +102,6 @@ impl TestBroker {
         channel.close(200, "done".into()).await.expect("the channel can be closed");
     }
 
-    /// How many messages a queue has ready.
-    pub async fn depth(&self, role: &str) -> u32 {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let channel = self.channel().await;
-        let found = channel.queue_declare(self.name(role), passive, FieldTable::default()).await;
-        found.expect("the queue is there").message_count()
-    }
-
     async fn send(&self, exchange: &str, key: &str, body: &[u8], properties: BasicProperties) {
         let channel = self.channel().await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("the channel can confirm");
