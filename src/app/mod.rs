@@ -5,6 +5,7 @@
 //! when it is over.
 
 mod account;
+mod cancel;
 pub mod doctor;
 pub mod enqueue;
 pub mod evidence;
@@ -12,6 +13,7 @@ mod gauges;
 pub mod generate;
 mod growth;
 mod permits;
+pub mod reconcile;
 pub mod requests;
 pub mod run;
 #[cfg(test)]
@@ -163,6 +165,7 @@ impl Worker {
         gauges::spawn(self, drain.clone());
         growth::spawn(self, drain.clone());
         requests::spawn(self);
+        cancel::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),
             submit: tokio::spawn(self.submit().run()),

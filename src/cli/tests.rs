@@ -530,7 +530,7 @@ async fn records_are_sent_again_with_the_same_bytes_and_counted() {
                 continue;
             };
             assert_eq!((request.kind.as_str(), request.reason.as_str()), ("records", "a new consumer"));
-            break crate::app::requests::carry_out_all(&world.ledger, &world.clock, None).await.unwrap();
+            break crate::app::requests::carry_out_beside(&world.ledger, &world.clock).await.unwrap();
         }
     };
     let (outcome, done) = tokio::join!(waiting, carried_out);

@@ -84,11 +84,6 @@ impl Process {
         fs::read_to_string(self.output.with_extension("err")).expect("the output file can be read")
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Asks it to end.
     pub fn sigterm(&self) {
         self.signal("TERM");
@@ -299,8 +294,13 @@ impl SandboxProcess {
 
     /// Does what somebody else with the same account may do, such as `/v1/jobs/ID/cancel`.
     pub async fn post(&self, path: &str) {
+        self.post_body(path, &Value::Object(serde_json::Map::new())).await;
+    }
+
+    /// The same with a body.
+    pub async fn post_body(&self, path: &str, body: &Value) {
         let url = format!("{}{path}", self.url);
-        let request = client().post(&url).header("X-Api-Key", API_KEY).body("{}");
+        let request = client().post(&url).header("X-Api-Key", API_KEY).body(body.to_string());
         let answer = request.send().await.expect("the sandbox answers");
         assert!(answer.status().is_success(), "POST {url}: {:?}", answer.text().await);
     }
