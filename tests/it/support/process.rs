@@ -84,11 +84,6 @@ impl Process {
         fs::read_to_string(self.output.with_extension("err")).expect("the output file can be read")
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Asks it to end.
     pub fn sigterm(&self) {
         self.signal("TERM");
