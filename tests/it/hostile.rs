@@ -118,6 +118,8 @@ async fn answers_that_cannot_be_read_leave_what_was_bought_unknown_and_it_is_col
         ("BRIEFD__LAYERS__REQUEST_TIMEOUT", "2s".to_owned()),
         ("BRIEFD__LAYERS__MAX_RESPONSE_BYTES", "8MiB".to_owned()),
         ("BRIEFD__SUBMIT__REPEAT_AFTER", "1s".to_owned()),
+        ("BRIEFD__SUBMIT__RETRY_INITIAL", "50ms".to_owned()),
+        ("BRIEFD__SUBMIT__RETRY_MAX", "1s".to_owned()),
     ];
     let mut scene = Scene::set(&variables).await;
     api.pass_on_to(scene.sandbox.url());
@@ -139,7 +141,8 @@ async fn answers_that_cannot_be_read_leave_what_was_bought_unknown_and_it_is_col
     assert!(peak_kib < 700 * 1024, "{peak} at most");
 
     api.set_hostile(false);
-    let taken = scene.broker.take_records(KINDS.len(), PROMPTLY).await;
+    let taken = scene.broker.take_records(KINDS.len(), 2 * PROMPTLY).await;
+    assert_eq!(taken.len(), KINDS.len(), "the worker said:\n{}", scene.worker.process.stderr());
     assert!(taken.iter().all(|record| record.json()["type"] == "container.completed"), "{taken:?}");
     scene.records.extend(taken);
     scene.finish().await;
