@@ -5,12 +5,14 @@
 //! when it is over.
 
 mod account;
+pub mod credits;
 pub mod enqueue;
 pub mod evidence;
 mod gauges;
 pub mod generate;
 mod permits;
 pub mod requests;
+pub mod rerun;
 pub mod run;
 pub mod survey;
 
@@ -177,6 +179,7 @@ impl Worker {
         account::spawn(self);
         gauges::spawn(self, drain.clone());
         requests::spawn(self);
+        rerun::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),
             submit: tokio::spawn(submit.run()),

@@ -43,6 +43,13 @@ pub enum Asked {
         /// What was decided.
         resolution: Resolution,
     },
+    /// Carry a plan of reruns out.
+    Rerun {
+        /// Its number.
+        plan: i64,
+        /// Briefs to start first, and to wait for; `None`: as it was planned. 0 lets a stopped plan go on.
+        canary: Option<u64>,
+    },
 }
 
 /// What a hold stops.
@@ -130,6 +137,7 @@ async fn hand_over(
         Asked::Hold { .. } => "hold",
         Asked::Release { .. } => "release",
         Asked::Resolve { .. } => "resolve",
+        Asked::Rerun { .. } => "rerun",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     let request = Request {
@@ -151,6 +159,7 @@ async fn hand_over(
         Err(error) => return Err(error),
     };
     carry_out_all(&ledger, &clock, None).await?;
+    super::rerun::carry_on(&ledger, &clock, settings.layers.send_container_id).await?;
     if !ledger.was_unclean() {
         // Otherwise the next worker must still know that the last one died.
         ledger.stop_cleanly().await?;
@@ -254,6 +263,7 @@ async fn carry_out(
             }
             Ok(told(&resolved))
         }
+        Asked::Rerun { plan, canary } => super::rerun::approve(ledger, clock, (plan, canary)).await,
     }
 }
 

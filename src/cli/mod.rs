@@ -12,8 +12,10 @@ pub mod hold;
 pub mod list;
 mod names;
 mod progress;
+mod question;
 mod quote;
 pub mod records;
+pub mod rerun;
 pub mod resolve;
 pub mod sandbox;
 pub mod schema;
@@ -78,6 +80,7 @@ enum Command {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Records(records::RecordsArgs),
+    Rerun(rerun::RerunArgs),
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
@@ -101,7 +104,7 @@ impl Command {
     const fn quiet_level(&self) -> Option<&'static str> {
         if matches!(self, Self::Generate(_)) {
             Some("error")
-        } else if matches!(self, Self::Enqueue(_)) {
+        } else if matches!(self, Self::Enqueue(_) | Self::Rerun(_)) {
             Some("warn")
         } else {
             None
@@ -174,6 +177,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::List(_)
         | Command::Show(_)
         | Command::Records(_)
+        | Command::Rerun(_)
         | Command::Hold(_)
         | Command::Release(_)
         | Command::Resolve(_)
@@ -217,6 +221,9 @@ async fn asynchronous(
         Command::List(args) => list::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Show(args) => show::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Records(args) => records::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Rerun(args) => {
+            rerun::run(args, &loaded.settings, (&clock, screen), yes, &mut std::io::stdout()).await
+        }
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
@@ -251,7 +258,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<UsageError>().is_some() {
         2
     } else if error.chain().any(|cause| {
-        cause.is::<ConfigErrors>() || cause.is::<FileError>() || cause.is::<logging::LoggingError>()
+        cause.is::<ConfigErrors>()
+            || cause.is::<FileError>()
+            || cause.is::<app::rerun::PatchError>()
+            || cause.is::<logging::LoggingError>()
     }) {
         3
     } else {

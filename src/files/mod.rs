@@ -25,6 +25,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+pub use csv::cell_value;
 pub use report::{DeadLetterNote, SinkReport};
 pub use sink::{JsonlSink, RecordWriter};
 pub use source::BriefFile;

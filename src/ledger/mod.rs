@@ -27,6 +27,7 @@ mod naming;
 mod open;
 mod ours;
 mod outbox;
+mod plan;
 mod read;
 mod request;
 mod resolve;
@@ -62,9 +63,14 @@ pub use lost::{GiveUp, Late, SettleLate};
 pub use naming::NameContainers;
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
 pub use outbox::PendingRow;
+pub use plan::{
+    ApprovePlan, Approved, CanaryEnded, Content, NewPlan, NewPlanRow, PlanEnds, PlanRow, PlanState, PlanStep,
+    StartPlanned, StoredPlan, Take,
+};
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
-    ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord, Story, Waiting,
+    ParkedBrief, RecentBatch, RecordFilter, RecordStory, RerunFilter, Rerunnable, RunStory, StateCounts,
+    StoredRecord, Story, Waiting,
 };
 pub use request::{Request, RequestDone};
 pub use resolve::{ParkedJob, Resolution, Resolve, Resolved};

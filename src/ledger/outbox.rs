@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe, time};
-use super::runs::{Containers, give_jobs, make_current};
+use super::runs::{Chosen, Containers, give_jobs, make_current};
 use super::{Ledger, LedgerError};
 use crate::brief::{enqueueable, keys};
 use crate::flow::{Channel, Outgoing, Properties};
@@ -198,7 +198,7 @@ pub(super) async fn end_run(
             .bind(at.0)
             .fetch_optional(&mut *db)
             .await?;
-    give_jobs(db, next, with_alias.is_some(), now_ms).await
+    give_jobs(db, next, (Chosen::NotCompleted, with_alias.is_some()), now_ms).await
 }
 
 /// Why a rerun that was asked for while the run was open is not carried out; `None`: it is.

@@ -2,6 +2,7 @@
 //!
 //! - `batches`: how far each batch is, and why what did not complete did not.
 //! - `briefs`: one line a brief, paged by its number.
+//! - `reruns`: briefs that may be run again, paged by their number.
 //! - `records`: the stored bytes of records, paged by their number.
 //! - `story`: everything that is stored about one brief.
 //!
@@ -12,6 +13,7 @@
 mod batches;
 mod briefs;
 mod records;
+mod reruns;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ use std::collections::BTreeMap;
 pub use batches::{CodeCount, LateRows, ParkedBrief, RecentBatch};
 pub use briefs::{BriefFilter, BriefLine};
 pub use records::{RecordFilter, StoredRecord};
+pub use reruns::{RerunFilter, Rerunnable};
 pub use story::{BriefFound, ContainerStory, HistoryLine, JobStory, RecordStory, RunStory, Story};
 
 use super::{Hold, HoldScope, LedgerError, Reader};
