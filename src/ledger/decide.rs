@@ -144,8 +144,11 @@ impl Decide {
         match BriefRow::find(db, &brief.identity).await? {
             None => self.unknown(db, received, brief).await,
             Some(known) if known.pruned_at.is_some() => {
-                let last = RunRow::get(db, known.id, known.run).await?;
-                Ok(if last.fingerprint == brief.fingerprint.to_string() {
+                let last: String = sqlx::query_scalar("SELECT fingerprint FROM tombstone WHERE brief = $1")
+                    .bind(known.id)
+                    .fetch_one(&mut *db)
+                    .await?;
+                Ok(if last == brief.fingerprint.to_string() {
                     Verdict::Done(Decision::Duplicate, known.id, known.run)
                 } else {
                     Verdict::Conflict(

@@ -28,6 +28,7 @@ mod open;
 mod ours;
 mod outbox;
 mod plan;
+mod prune;
 mod read;
 mod request;
 mod resolve;
@@ -67,6 +68,7 @@ pub use plan::{
     ApprovePlan, Approved, CanaryEnded, Content, NewPlan, NewPlanRow, PlanEnds, PlanRow, PlanState, PlanStep,
     StartPlanned, StoredPlan, Take,
 };
+pub use prune::{Prune, Pruned};
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
     ParkedBrief, RecentBatch, RecordFilter, RecordStory, RerunFilter, Rerunnable, RunStory, StateCounts,

@@ -233,4 +233,4 @@ impl Known {
 }
 
 #[cfg(test)]
-pub(super) const PLANNED: [&str; 5] = [ALL, OF_BATCH, BY_ID, CONTAINERS, TROUBLES];
+pub(super) const PLANNED: [&str; 4] = [ALL, OF_BATCH, CONTAINERS, TROUBLES];

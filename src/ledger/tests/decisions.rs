@@ -207,17 +207,6 @@ async fn other_content_replaces_what_was_refused_expired_or_invalid() {
 }
 
 #[tokio::test]
-async fn a_pruned_brief_is_a_duplicate_with_the_same_content_and_a_conflict_with_other() {
-    let bench = Bench::new().await;
-    bench.run_through(brief("Run", json!({})), &[("c1", DONE)]).await;
-    bench.doctor("UPDATE brief SET pruned_at = 1").await;
-    assert_eq!(bench.send(brief("Run", json!({}))).await, Decision::Duplicate);
-    assert_eq!(bench.send(brief("Run", json!({"run": 2}))).await, Decision::Duplicate);
-    assert_eq!(bench.send(brief("Walk", json!({}))).await, Decision::Conflict);
-    assert!(bench.claim().await.is_empty());
-}
-
-#[tokio::test]
 async fn a_brief_of_a_file_goes_to_the_queue_that_asks_for_it_but_not_by_a_message_that_is_refused() {
     let bench = Bench::new().await.restart_for(Input::File("a.jsonl".to_owned())).await;
     bench.run_through(brief("Run", json!({})), &[("c1", DONE)]).await;

@@ -6,6 +6,7 @@ mod life;
 mod opening;
 mod order;
 mod outbox;
+mod prune;
 mod regenerate;
 mod remembered;
 mod resolve;
@@ -93,6 +94,16 @@ impl Bench {
 
     fn minutes_pass(&self, minutes: u64) {
         self.clock.advance(Duration::from_mins(minutes));
+    }
+
+    /// How SQLite answers a query, step after step.
+    async fn plan(&self, query: &str) -> String {
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}")))
+                .fetch_all(&self.ledger.reader().pool)
+                .await
+                .unwrap();
+        plan.into_iter().map(|(_, _, _, step)| step).collect::<Vec<_>>().join("; ")
     }
 
     async fn check(&self) {

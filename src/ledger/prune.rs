@@ -1,0 +1,171 @@
+//! Growth under control: what ended long ago leaves a tombstone.
+//!
+//! A tombstone keeps a brief's identity, its last run with its fingerprint, and the ids of its containers, for ever: a
+//! repeat of it is still known, and not bought again. All else of it goes.
+//!
+//! Never pruned is what is open, unknown, parked, given up as lost (a result may still come), not published yet, or
+//! part of a batch of which something is open or younger: a batch is told of as a whole. Steps are small, because
+//! everything else of the ledger waits for each.
+
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use sqlx::sqlite::SqliteConnection;
+
+use super::totals::bump;
+use super::writer::Write;
+use super::{LedgerError, Reader};
+
+/// One step of pruning.
+#[derive(Clone, Copy, Debug)]
+pub struct Prune {
+    /// What ended before this, milliseconds since 1970.
+    pub before_ms: i64,
+    /// Briefs at most, and as many dead letters.
+    pub limit: u32,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Briefs that are tombstones from now on.
+    pub briefs: usize,
+    /// Decisions about messages that could not be used, with their dead letters.
+    pub set_aside: usize,
+    /// How long everything else of the ledger waited for it, the commit aside.
+    pub took: Duration,
+}
+
+macro_rules! prunable {
+    () => {
+        "FROM brief b WHERE b.pruned_at IS NULL AND b.state IN ('completed', 'partial', 'failed', 'canceled') \
+         AND b.changed_at < $1 \
+         AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.brief = b.id AND o.state IN ('pending', 'parked')) \
+         AND NOT EXISTS (SELECT 1 FROM job j WHERE j.brief = b.id AND j.state IN ('ready', 'submitting', 'running', 'parked')) \
+         AND NOT EXISTS (SELECT 1 FROM container c WHERE c.brief = b.id AND c.status IN ('running', 'lost')) \
+         AND NOT EXISTS (SELECT 1 FROM run r WHERE r.brief = b.id AND r.state = 'remembered') \
+         AND (b.batch_id = '' OR (NOT EXISTS (SELECT 1 FROM brief w WHERE w.batch_id = b.batch_id \
+         AND w.state IN ('waiting', 'submitting', 'running', 'parked')) \
+         AND NOT EXISTS (SELECT 1 FROM brief y WHERE y.batch_id = b.batch_id AND y.pruned_at IS NULL \
+         AND y.state IN ('completed', 'partial', 'failed', 'canceled') AND y.changed_at >= $1)))"
+    };
+}
+
+pub(super) const PRUNABLE: &str =
+    concat!("SELECT b.id ", prunable!(), " ORDER BY b.changed_at, b.id LIMIT $2");
+
+pub(super) const DEAD_SENT: &str = "SELECT id FROM outbox WHERE channel = 'dead_letter' \
+    AND state IN ('sent', 'dropped') AND created_at < $1 ORDER BY created_at, id LIMIT $2";
+
+pub(super) const SET_ASIDE: &str =
+    "SELECT id FROM delivery WHERE brief IS NULL AND at < $1 ORDER BY at, id LIMIT $2";
+
+impl Write for Prune {
+    type Out = Pruned;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Pruned, LedgerError>> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let briefs = self.ids(db, PRUNABLE).await?;
+            for brief in &briefs {
+                self.bury(db, *brief).await?;
+            }
+            let set_aside = self.forget_set_aside(db).await?;
+            Ok(Pruned { briefs: briefs.len(), set_aside, took: began.elapsed() })
+        })
+    }
+}
+
+impl Prune {
+    async fn ids(&self, db: &mut SqliteConnection, query: &'static str) -> Result<Vec<i64>, LedgerError> {
+        Ok(sqlx::query_scalar(query).bind(self.before_ms).bind(self.limit).fetch_all(db).await?)
+    }
+
+    /// Leaves a tombstone of a brief. What the totals count of it (P8) is counted as pruned instead.
+    async fn bury(&self, db: &mut SqliteConnection, brief: i64) -> Result<(), LedgerError> {
+        sqlx::query(
+            "INSERT INTO tombstone (brief, fingerprint, containers) SELECT b.id, r.fingerprint, \
+             (SELECT json_group_array(c.id) FROM container c WHERE c.brief = b.id) \
+             FROM brief b JOIN run r ON r.brief = b.id AND r.run = b.run WHERE b.id = $1",
+        )
+        .bind(brief)
+        .execute(&mut *db)
+        .await?;
+        let (owed, made): (i64, i64) =
+            sqlx::query_as("SELECT coalesce(sum(owed), 0), coalesce(sum(made), 0) FROM run WHERE brief = $1")
+                .bind(brief)
+                .fetch_one(&mut *db)
+                .await?;
+        bump(db, "pruned_owed", owed).await?;
+        bump(db, "pruned_made", made).await?;
+        let results: Vec<(String, i64)> =
+            sqlx::query_as("SELECT result, count(*) FROM delivery WHERE brief = $1 GROUP BY result")
+                .bind(brief)
+                .fetch_all(&mut *db)
+                .await?;
+        for (result, n) in results {
+            count_pruned(db, &result, n).await?;
+        }
+        // A dead letter of a message about this brief has no brief of its own in the outbox; it goes by its age.
+        for query in [
+            "DELETE FROM outbox WHERE brief = $1",
+            "DELETE FROM history WHERE brief = $1",
+            "DELETE FROM delivery WHERE brief = $1",
+            "DELETE FROM container WHERE brief = $1",
+            "DELETE FROM job WHERE brief = $1",
+            "DELETE FROM run WHERE brief = $1",
+        ] {
+            sqlx::query(query).bind(brief).execute(&mut *db).await?;
+        }
+        sqlx::query("UPDATE brief SET pruned_at = $2 WHERE id = $1")
+            .bind(brief)
+            .bind(self.now_ms)
+            .execute(db)
+            .await?;
+        Ok(())
+    }
+
+    /// Dead letters that have left, and the decisions about messages that belong to no brief.
+    async fn forget_set_aside(&self, db: &mut SqliteConnection) -> Result<usize, LedgerError> {
+        let letters = self.ids(db, DEAD_SENT).await?;
+        for letter in &letters {
+            sqlx::query("DELETE FROM outbox WHERE id = $1").bind(letter).execute(&mut *db).await?;
+        }
+        bump(db, "pruned_dead_letters", i64::try_from(letters.len()).unwrap_or(i64::MAX)).await?;
+        let deliveries = self.ids(db, SET_ASIDE).await?;
+        for delivery in &deliveries {
+            let result: String = sqlx::query_scalar("DELETE FROM delivery WHERE id = $1 RETURNING result")
+                .bind(delivery)
+                .fetch_one(&mut *db)
+                .await?;
+            count_pruned(db, &result, 1).await?;
+        }
+        Ok(letters.len().max(deliveries.len()))
+    }
+}
+
+/// What the totals of decisions count of rows that are gone.
+async fn count_pruned(db: &mut SqliteConnection, result: &str, n: i64) -> Result<(), LedgerError> {
+    let part = match result {
+        "new" | "invalid" => "pruned_new",
+        "duplicate" | "republished" => "pruned_duplicate",
+        "rerun" | "replaced" => "pruned_rerun",
+        "conflict" | "unreadable" => "pruned_dead_lettered",
+        other => return Err(LedgerError::Corrupt(format!("a delivery was decided as {other:?}"))),
+    };
+    bump(db, "pruned_decided", n).await?;
+    bump(db, part, n).await
+}
+
+impl Reader {
+    /// How many briefs pruning would take that ended before `before_ms`.
+    pub async fn prunable(&self, before_ms: i64) -> Result<u64, LedgerError> {
+        let n: i64 = sqlx::query_scalar(concat!("SELECT count(*) ", prunable!()))
+            .bind(before_ms)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(u64::try_from(n).unwrap_or(0))
+    }
+}

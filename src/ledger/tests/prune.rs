@@ -1,0 +1,92 @@
+//! What ended long ago leaves a tombstone, and nothing else that counts is touched.
+
+use super::*;
+use crate::ledger::prune::{DEAD_SENT, PRUNABLE, SET_ASIDE};
+
+const DAY: u64 = 24 * 60;
+
+impl Bench {
+    /// Prunes what ended a day ago or earlier.
+    async fn prune(&self) -> Pruned {
+        let before_ms = self.now() - 24 * 3_600_000;
+        let prune = Prune { before_ms, limit: 100, now_ms: self.now() };
+        self.write(prune).await.unwrap()
+    }
+
+    /// Rows of everything that hangs on briefs.
+    async fn rows(&self) -> i64 {
+        self.number(
+            "SELECT (SELECT count(*) FROM run) + (SELECT count(*) FROM job) + (SELECT count(*) FROM container) \
+             + (SELECT count(*) FROM outbox) + (SELECT count(*) FROM history) + (SELECT count(*) FROM delivery)",
+        )
+        .await
+    }
+}
+
+#[tokio::test]
+async fn a_brief_that_ended_long_ago_leaves_a_tombstone_that_still_knows_a_repeat() {
+    let bench = Bench::new().await;
+    bench.run_through(brief("Run", json!({})), &[("c1", DONE)]).await;
+    bench.publish().await;
+    assert_eq!(bench.prune().await.briefs, 0, "it ended just now");
+    bench.minutes_pass(DAY + 1);
+    let took = bench.prune().await;
+    assert_eq!(took.briefs, 1);
+    assert_eq!(bench.rows().await, 0);
+    assert_eq!(bench.texts("SELECT containers FROM tombstone").await, ["[\"c1\"]"]);
+    assert_eq!(bench.number("SELECT coalesce(sum(n), 0) FROM tally").await, 0);
+    assert_eq!(bench.send(brief("Run", json!({}))).await, Decision::Duplicate);
+    assert_eq!(bench.send(brief("Run", json!({"run": 2}))).await, Decision::Duplicate);
+    assert_eq!(bench.send(brief("Walk", json!({}))).await, Decision::Conflict);
+    assert!(bench.claim().await.is_empty());
+    assert_eq!(bench.prune().await.briefs, 0, "once");
+}
+
+#[tokio::test]
+async fn what_is_open_or_unpublished_is_never_pruned() {
+    let bench = Bench::new().await;
+    bench.run_through(numbered(2, json!({})), &[("c2", DONE)]).await;
+    bench.send(numbered(1, json!({}))).await;
+    bench.minutes_pass(DAY + 1);
+    assert_eq!(bench.prune().await.briefs, 0, "one is open, the other's record has not left");
+    bench.publish().await;
+    assert_eq!(bench.prune().await.briefs, 1);
+}
+
+#[tokio::test]
+async fn a_batch_is_kept_as_long_as_something_of_it_is_open_or_young() {
+    let bench = Bench::new().await;
+    bench.run_through(numbered(1, json!({"batchId": "b"})), &[("c1", DONE)]).await;
+    bench.publish().await;
+    bench.minutes_pass(DAY + 1);
+    bench.send(numbered(2, json!({"batchId": "b", "expiresAt": "2026-05-02T01:00:00Z"}))).await;
+    assert_eq!(bench.prune().await.briefs, 0, "one is open");
+    bench.minutes_pass(60);
+    assert_eq!(bench.claim().await.len(), 0, "it has expired");
+    bench.publish().await;
+    assert_eq!(bench.prune().await.briefs, 0, "one is young");
+    bench.minutes_pass(DAY + 1);
+    assert_eq!(bench.prune().await.briefs, 2);
+}
+
+#[tokio::test]
+async fn what_was_set_aside_goes_once_its_dead_letter_has_left() {
+    let bench = Bench::new().await;
+    bench.send_all(vec![received("no json")]).await;
+    bench.publish().await;
+    assert_eq!(bench.prune().await.set_aside, 0);
+    bench.minutes_pass(DAY + 1);
+    assert_eq!(bench.prune().await.set_aside, 1);
+    assert_eq!(bench.rows().await, 0);
+}
+
+#[tokio::test]
+async fn what_a_step_asks_is_answered_by_an_index() {
+    let bench = Bench::new().await;
+    for (query, index) in
+        [(PRUNABLE, "brief_ended"), (DEAD_SENT, "outbox_dead_sent"), (SET_ASIDE, "delivery_brief")]
+    {
+        let plan = bench.plan(query).await;
+        assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
