@@ -21,6 +21,7 @@ mod layering;
 mod moods;
 mod patience;
 mod rate_limits;
+mod rerun;
 mod resolve;
 mod secrets;
 mod start_errors;

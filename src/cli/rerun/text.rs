@@ -37,8 +37,9 @@ pub(super) fn plan(made: &Made, figures: &Figures, (number, dry_run): (Option<i6
         return lines.join("\n") + "\n";
     };
     let head = format!(
-        "plan {number}: {} of {looked_at} run again{}",
-        thousands(whole(figures.briefs)),
+        "plan {number} runs {} again, of {} looked at{}",
+        counted(whole(figures.briefs), "brief"),
+        thousands(whole(made.looked_at)),
         if dry_run { "; nothing was started" } else { "" }
     );
     let mut lines = vec![head];
@@ -173,7 +174,8 @@ fn left_out(made: &Made) -> Vec<String> {
         let shown = made.unknown.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
         let n = i64::try_from(unknown).unwrap_or(i64::MAX);
         let more = more(unknown, NAMED);
-        let text = format!("{} of the patch name no brief that is meant: {shown}{more}", counted(n, "line"));
+        let text =
+            format!("{} of the patch without a brief that is meant: {shown}{more}", counted(n, "line"));
         lines.extend(wrap("! ", &text));
     }
     lines
@@ -211,7 +213,7 @@ fn told(reason: &Reason) -> (String, Option<String>) {
             ("containers exist, so only `brief` may change".to_owned(), Some(paths.join(", ")))
         }
         Reason::Refused(code) => {
-            all(format!("{code}, and would be again as it is; change it with --patch or --set"))
+            all(format!("{code}, as they would be again unchanged; --patch or --set changes them"))
         }
         Reason::NoHelp(code) => all(format!(
             "{code}: no rerun makes one container alone; look in the API's console, or enqueue it under another briefId"
@@ -256,7 +258,6 @@ pub(super) fn progress(far: &Far, projects: Projects<'_>, now: bool) -> String {
                 counted(plan.started, "brief")
             );
             lines.extend(wrap("! ", &text));
-            lines.push(format!("go on all the same: briefd rerun --plan {} --canary 0", plan.id));
         }
         PlanState::Canary => {
             let text = format!(
@@ -290,6 +291,9 @@ pub(super) fn progress(far: &Far, projects: Projects<'_>, now: bool) -> String {
 
 fn next(far: &Far) -> String {
     let plan = far.plan.id;
+    if far.plan.state == PlanState::Stopped && far.ends.open == 0 {
+        return format!("rerun --plan {plan} --canary 0 lets the rest start all the same");
+    }
     if far.ends.open > 0 || matches!(far.plan.state, PlanState::Starting | PlanState::Canary) {
         return format!("rerun --plan {plan} --wait");
     }

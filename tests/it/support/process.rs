@@ -258,8 +258,13 @@ impl SandboxProcess {
 
     /// Does what somebody else with the same account may do, such as `/v1/jobs/ID/cancel`.
     pub async fn post(&self, path: &str) {
+        self.post_with(path, &Value::Object(serde_json::Map::new())).await;
+    }
+
+    /// The same with a body.
+    pub async fn post_with(&self, path: &str, body: &Value) {
         let url = format!("{}{path}", self.url);
-        let request = client().post(&url).header("X-Api-Key", API_KEY).body("{}");
+        let request = client().post(&url).header("X-Api-Key", API_KEY).body(body.to_string());
         let answer = request.send().await.expect("the sandbox answers");
         assert!(answer.status().is_success(), "POST {url}: {:?}", answer.text().await);
     }
