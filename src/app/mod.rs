@@ -10,6 +10,7 @@ pub mod enqueue;
 pub mod evidence;
 mod gauges;
 pub mod generate;
+mod growth;
 mod permits;
 pub mod requests;
 pub mod rerun;
@@ -178,6 +179,7 @@ impl Worker {
         permits::spawn(self, drain.clone());
         account::spawn(self);
         gauges::spawn(self, drain.clone());
+        growth::spawn(self, drain.clone());
         requests::spawn(self);
         rerun::spawn(self);
         let stages = Stages {

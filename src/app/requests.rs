@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Worker;
+use super::{Worker, growth};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, Reader, Request, RequestDone, Resolution, Resolve,
-    Resolved, SetHold,
+    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, PruneBefore, Reader, Request, RequestDone,
+    Resolution, Resolve, Resolved, SetHold,
 };
 use crate::stages::Desk;
 use crate::stages::holds::keep_reads;
@@ -49,6 +49,12 @@ pub enum Asked {
         plan: i64,
         /// Briefs to start first, and to wait for; `None`: as it was planned. 0 lets a stopped plan go on.
         canary: Option<u64>,
+    },
+    /// Prune what ended long ago.
+    #[serde(rename_all = "camelCase")]
+    Prune {
+        /// Milliseconds since 1970.
+        before_ms: i64,
     },
 }
 
@@ -138,6 +144,7 @@ async fn hand_over(
         Asked::Release { .. } => "release",
         Asked::Resolve { .. } => "resolve",
         Asked::Rerun { .. } => "rerun",
+        Asked::Prune { .. } => "prune",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     let request = Request {
@@ -264,6 +271,13 @@ async fn carry_out(
             Ok(told(&resolved))
         }
         Asked::Rerun { plan, canary } => super::rerun::approve(ledger, clock, (plan, canary)).await,
+        Asked::Prune { before_ms } if desk.is_some() => {
+            ledger.write(PruneBefore(before_ms)).await?;
+            Ok("pruned from now on".to_owned())
+        }
+        Asked::Prune { before_ms } => {
+            Ok(format!("{} briefs pruned", growth::prune(ledger, clock, before_ms).await?))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod enqueue;
 pub mod generate;
 pub mod hold;
+pub mod ledger;
 pub mod list;
 mod names;
 mod progress;
@@ -84,6 +85,7 @@ enum Command {
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
+    Ledger(ledger::LedgerArgs),
     Topology(topology::TopologyArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     /// Show every setting, its value and where it comes from; secrets are redacted
@@ -181,6 +183,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Hold(_)
         | Command::Release(_)
         | Command::Resolve(_)
+        | Command::Ledger(_)
         | Command::Topology(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
@@ -227,6 +230,7 @@ async fn asynchronous(
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::Ledger(args) => ledger::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })

@@ -24,6 +24,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often, and how long apart, a worker asks for its lock before it says that it is taken.
 const LOCK_TRIES: u32 = 5;
 const LOCK_AGAIN: Duration = Duration::from_millis(100);
+/// The log of changes is cut down to this once it was emptied into the ledger.
+const WAL_BYTES_KEPT: &str = "16777216";
 /// Readers at once.
 const READERS: u32 = 4;
 
@@ -249,6 +251,8 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         // An acknowledged message must survive a power cut.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // What a long reader made the log grow to is given back.
+        .pragma("journal_size_limit", WAL_BYTES_KEPT)
         .statement_cache_capacity(200)
         // They hold bodies.
         .disable_statement_logging()

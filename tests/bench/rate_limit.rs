@@ -21,6 +21,7 @@
 mod api_time;
 #[path = "rate_limit/load.rs"]
 mod load;
+mod machine;
 #[path = "rate_limit/measure.rs"]
 mod measure;
 #[path = "rate_limit/plot.rs"]
@@ -135,8 +136,8 @@ async fn run_all(loads: Vec<Load>, rows: &mut Vec<Row>) {
 }
 
 fn conclude(rows: &[Row]) -> ExitCode {
-    let folder = report::folder();
-    println!("{}, {}, {}\n", report::command(), report::today(), report::machine());
+    let folder = machine::folder();
+    println!("{}, {}, {}\n", machine::command("rate_limit"), machine::today(), machine::machine());
     print!("{}", table::render(rows));
     report::write(&folder, rows);
     plot::draw(&folder.join("rate_limit.svg"), rows).expect("the plot can be drawn");

@@ -18,6 +18,7 @@ mod generate;
 mod holds;
 mod intake_table;
 mod layering;
+mod ledger_file;
 mod moods;
 mod patience;
 mod rate_limits;

@@ -56,7 +56,10 @@ pub(in crate::app) async fn carry_on(
             PlanState::Canary => canary_completed(ledger, clock, plan).await?,
             PlanState::Draft | PlanState::Planned | PlanState::Stopped | PlanState::Started => false,
         };
-        while goes_on {
+        if !goes_on {
+            continue;
+        }
+        loop {
             let step = StartPlanned { plan, send_container_id, now_ms: clock.now_ms() };
             let step = ledger.write(step).await?;
             started += step.started;

@@ -92,7 +92,7 @@ impl Patches {
                     Ok(_) => return Err(at("is not a JSON object")),
                     Err(error) => return Err(at(&format!("is not JSON: {error}"))),
                 };
-                let (brief, row) = Row::of(fields, line.position, projects).map_err(|problem| at(problem))?;
+                let (brief, row) = Row::of(fields, line.position, projects).map_err(at)?;
                 rows.entry(brief).or_default().push(row);
             }
         }

@@ -1,10 +1,12 @@
 use super::*;
 use ContainerStatus::{Canceled, Completed, Failed, Lost, Running};
 
+#[expect(clippy::unnecessary_wraps, reason = "it stands where a candidate may have none")]
 fn layers(code: &str) -> Option<Code> {
     Some(Code { code: code.to_owned(), source: Source::Layers })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it stands where a candidate may have none")]
 fn ours(code: &str) -> Option<Code> {
     Some(Code { code: code.to_owned(), source: Source::Briefd })
 }

@@ -152,6 +152,13 @@ impl TestBroker {
         self.take("briefs.dead", count, within).await
     }
 
+    /// How many messages wait in a queue.
+    pub async fn count(&self, role: &str) -> usize {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let queue = self.channel().await.queue_declare(self.name(role), passive, FieldTable::default()).await;
+        usize::try_from(queue.expect("the queue is there").message_count()).unwrap_or(usize::MAX)
+    }
+
     /// Everything that is in a queue now.
     pub async fn take_rest(&self, role: &str) -> Vec<Message> {
         self.take(role, usize::MAX, Duration::ZERO).await

@@ -50,6 +50,11 @@ impl Process {
         Self { child, output }
     }
 
+    /// Its number at the system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written to standard output so far.
     pub fn stdout(&self) -> String {
         fs::read_to_string(&self.output).expect("the output file can be read")

@@ -1,0 +1,120 @@
+//! The worker: briefs that wait in the queue, until every record is confirmed.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::Rate;
+use super::broker::{channel, fill};
+use super::process::{Usage, cpu_seconds, peak_mib};
+use super::support::Variable;
+use super::support::broker::TestBroker;
+use super::support::process::{SandboxProcess, Worker};
+
+/// No rate limit, no generation time.
+pub const SANDBOX: [&str; 6] = ["--tier", "unlimited", "--min-seconds", "0", "--max-seconds", "0"];
+/// A run that takes longer is given up.
+const PATIENCE: Duration = Duration::from_mins(10);
+const STOP: Duration = Duration::from_secs(30);
+/// How often it is looked whether all is done.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a run showed.
+pub struct Measured {
+    pub rate: Rate,
+    pub commits: f64,
+    pub rows_per_commit: f64,
+    pub requests_per_brief: f64,
+    pub usage: Vec<Usage>,
+    pub violations: Vec<String>,
+}
+
+/// Runs `count` briefs through a worker with the built-in settings.
+pub async fn measure(url: &str, count: usize) -> Measured {
+    let broker = TestBroker::connect_to(url.to_owned()).await;
+    let sandbox = SandboxProcess::spawn(&SANDBOX).await;
+    // On the disk that holds target/, since a /tmp in memory would flatter the ledger.
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("target/tmp can be written to");
+    let mut variables = [broker.variables(), sandbox.variables()].concat();
+    variables.push(("BRIEFD__LAYERS__TIER", "unlimited".to_owned()));
+    variables.push(("BRIEFD__LOG__LEVEL", "warn".to_owned()));
+    // Once without work: its queues are there, and what a first start does is done.
+    stop(start(dir.path(), &variables).await).await;
+    let bodies: Vec<Vec<u8>> = (0..count).map(|n| brief(n).to_string().into_bytes()).collect();
+    fill(&channel(url).await, broker.name("briefs").as_str(), "brief", &bodies).await;
+
+    let sandbox_before = cpu_seconds(sandbox.process.id());
+    let began = Instant::now();
+    let worker = start(dir.path(), &variables).await;
+    let all = f64::from(u32::try_from(count).expect("a count of a benchmark"));
+    loop {
+        let done = worker.series("briefd_records_published_total{type=\"container.completed\"}").await;
+        if done >= all {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{done} of {count} records after {PATIENCE:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+    let rate = Rate { count, took: began.elapsed() };
+    let usage = [("briefd", worker.process.id(), 0.0), ("the sandbox", sandbox.process.id(), sandbox_before)]
+        .map(|(name, pid, before)| Usage {
+            name,
+            cpu_us: (cpu_seconds(pid) - before) * 1e6 / all,
+            peak_mib: peak_mib(pid),
+        })
+        .into();
+    let commits = worker.series("briefd_ledger_commit_rows_count").await;
+    let rows = worker.series("briefd_ledger_commit_rows_sum").await;
+    let imbalance = worker.series("briefd_ledger_imbalance").await;
+    let requests = requests(&worker.metrics().await);
+    stop(worker).await;
+    let account = sandbox.account().await;
+    let mut violations = Vec::new();
+    if account["jobsMade"] != json!(count) {
+        violations.push(format!("{} jobs for {count} briefs", account["jobsMade"]));
+    }
+    if imbalance.abs() > 0.0 {
+        violations.push(format!("the ledger does not add up: {imbalance}"));
+    }
+    let records = broker.count("records").await;
+    if records != count {
+        violations.push(format!("{records} records for {count} briefs"));
+    }
+    Measured {
+        rate,
+        commits,
+        rows_per_commit: rows / commits,
+        requests_per_brief: requests / all,
+        usage,
+        violations,
+    }
+}
+
+async fn start(dir: &Path, variables: &[Variable]) -> Worker {
+    let mut worker = Worker::spawn(dir, variables);
+    worker.wait_ready().await;
+    worker
+}
+
+async fn stop(mut worker: Worker) {
+    worker.process.sigterm();
+    let status = worker.process.wait_exit(STOP).await;
+    assert!(status.success(), "{status}: {}", worker.process.stderr());
+}
+
+fn brief(n: usize) -> Value {
+    json!({
+        "projectId": format!("project-{}", n % 3), "batchId": "throughput", "briefId": format!("brief-{n}"),
+        "format": "video_remix",
+        "brief": {"hook": format!("Three things nobody tells you about shoe number {n}"), "topic": "running shoes"},
+        "targetPlatforms": ["tiktok"], "metadata": {"cmsId": n},
+    })
+}
+
+/// All requests to the API, whatever became of them.
+fn requests(metrics: &str) -> f64 {
+    let lines = metrics.lines().filter(|line| line.starts_with("briefd_api_requests_total{"));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
