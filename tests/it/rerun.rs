@@ -31,7 +31,7 @@ fn brief(n: u64) -> Value {
         26..30 => (9, json!({})),
         _ => (1, json!({})),
     };
-    let format = ["video_remix", "slideshow_remix"][usize::from(n % 2 == 0)];
+    let format = ["video_remix", "slideshow_remix"][usize::from(n.is_multiple_of(2))];
     json!({
         "projectId": format!("project.{}", n % 3), "batchId": BATCH, "briefId": format!("brief-{n}"),
         "format": format, "variantCount": variants,
@@ -41,7 +41,7 @@ fn brief(n: u64) -> Value {
 
 /// What mends those that the API, or their own validation, would refuse again.
 fn mended(n: u64) -> Value {
-    json!({"briefId": format!("brief-{n}"), "variantCount": 2, "brief": {"hook": format!("Better {n}")}, "metadata": {"sandbox": {}}})
+    json!({"briefId": format!("brief-{n}"), "variantCount": 2, "brief": {"hook": format!("Better {n}")}, "metadata": {"sandbox": {"refuse": null}}})
 }
 
 /// A second run of the brief, of these variants.
