@@ -6,6 +6,7 @@
 
 mod account;
 pub mod credits;
+pub mod doctor;
 pub mod enqueue;
 pub mod evidence;
 mod gauges;
@@ -15,6 +16,8 @@ mod permits;
 pub mod requests;
 pub mod rerun;
 pub mod run;
+#[cfg(test)]
+mod simulation;
 pub mod survey;
 
 use std::collections::BTreeMap;
@@ -150,25 +153,6 @@ impl Worker {
     {
         let drain = CancellationToken::new();
         let intake = Intake { desk: self.desk.clone(), source, settings: rulebook, api: self.api.clone() };
-        let submit = Submit {
-            desk: self.desk.clone(),
-            api: self.api.clone(),
-            limits: self.limits.clone(),
-            settings: Arc::new(self.settings.submit.clone()),
-            running_max: self.settings.layers.max_running_jobs,
-            prices: self.prices.clone(),
-            may_start: self.asked.clone(),
-            trial: Trial::default(),
-            observed: Arc::default(),
-        };
-        let track = Track {
-            desk: self.desk.clone(),
-            api: self.api.clone(),
-            limits: self.limits.clone(),
-            settings: Arc::new(self.settings.track.clone()),
-            prices: self.prices.clone(),
-            probe_interval: self.settings.submit.probe_interval,
-        };
         let publish = Publish {
             desk: self.desk.clone(),
             sink,
@@ -184,13 +168,38 @@ impl Worker {
         rerun::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),
-            submit: tokio::spawn(submit.run()),
-            track: tokio::spawn(track.run()),
+            submit: tokio::spawn(self.submit().run()),
+            track: tokio::spawn(self.track().run()),
             publish: tokio::spawn(publish.run()),
             drain,
         };
         self.desk.health.set_ready("stages", true);
         stages
+    }
+
+    fn submit(&self) -> Submit {
+        Submit {
+            desk: self.desk.clone(),
+            api: self.api.clone(),
+            limits: self.limits.clone(),
+            settings: Arc::new(self.settings.submit.clone()),
+            running_max: self.settings.layers.max_running_jobs,
+            prices: self.prices.clone(),
+            may_start: self.asked.clone(),
+            trial: Trial::default(),
+            observed: Arc::default(),
+        }
+    }
+
+    fn track(&self) -> Track {
+        Track {
+            desk: self.desk.clone(),
+            api: self.api.clone(),
+            limits: self.limits.clone(),
+            settings: Arc::new(self.settings.track.clone()),
+            prices: self.prices.clone(),
+            probe_interval: self.settings.submit.probe_interval,
+        }
     }
 
     /// The message rules of this worker.

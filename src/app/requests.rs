@@ -9,12 +9,13 @@ use super::{Worker, growth};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{
-    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, PruneBefore, Reader, Request, RequestDone,
-    Resolution, Resolve, Resolved, SetHold,
+    Hold, HoldScope, Input, Ledger, LedgerError, LiftHold, PruneBefore, Reader, RecordFilter, Request,
+    RequestDone, Resolution, Resolve, Resolved, SendAgain, SetHold,
 };
 use crate::stages::Desk;
 use crate::stages::holds::keep_reads;
 use crate::telemetry::Metrics;
+use crate::wording::counted;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Requests that one look takes at most.
@@ -49,6 +50,13 @@ pub enum Asked {
         plan: i64,
         /// Briefs to start first, and to wait for; `None`: as it was planned. 0 lets a stopped plan go on.
         canary: Option<u64>,
+    },
+    /// Send records again, unchanged.
+    Records {
+        /// Which.
+        which: RecordFilter,
+        /// None newer than this outbox row.
+        until: i64,
     },
     /// Prune what ended long ago.
     #[serde(rename_all = "camelCase")]
@@ -90,6 +98,8 @@ impl From<Scope> for HoldScope {
 
 /// How the outcome of a decision begins that was carried out.
 pub const RESOLVED: &str = "resolved";
+/// Records that one write puts back into the outbox.
+const SENT_AGAIN_AT_ONCE: usize = 500;
 /// How often the outcome of a request is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -144,6 +154,7 @@ async fn hand_over(
         Asked::Release { .. } => "release",
         Asked::Resolve { .. } => "resolve",
         Asked::Rerun { .. } => "rerun",
+        Asked::Records { .. } => "records",
         Asked::Prune { .. } => "prune",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
@@ -178,20 +189,25 @@ pub(super) fn spawn(worker: &Worker) {
     let desk: Desk = worker.desk.clone();
     tokio::spawn(async move {
         while !desk.stopping.is_cancelled() {
-            match carry_out_all(&desk.ledger, &desk.clock, Some(&desk)).await {
-                Ok(0) => {}
-                Ok(_) => {
-                    if let Err(error) = keep_reads(&desk).await {
-                        tracing::warn!(%error, "the holds could not be read");
-                    }
-                    ring(&desk);
-                }
-                Err(error) => tracing::warn!(%error, "a request could not be carried out; it is tried again"),
-            }
+            carry_out_open(&desk).await;
             // What holds the ledger must not outlast the stages.
             desk.stopping.run_until_cancelled(desk.clock.sleep(EVERY)).await;
         }
     });
+}
+
+/// Carries out what is open now.
+pub(super) async fn carry_out_open(desk: &Desk) {
+    match carry_out_all(&desk.ledger, &desk.clock, Some(desk)).await {
+        Ok(0) => {}
+        Ok(_) => {
+            if let Err(error) = keep_reads(desk).await {
+                tracing::warn!(%error, "the holds could not be read");
+            }
+            ring(desk);
+        }
+        Err(error) => tracing::warn!(%error, "a request could not be carried out; it is tried again"),
+    }
 }
 
 /// Whatever was asked for, each stage may have something to do now.
@@ -203,7 +219,11 @@ fn ring(desk: &Desk) {
 }
 
 /// Carries out every open request; returns how many. `desk`: of the worker, if it is one that does.
-async fn carry_out_all(ledger: &Ledger, clock: &Clock, desk: Option<&Desk>) -> Result<usize, LedgerError> {
+pub(crate) async fn carry_out_all(
+    ledger: &Ledger,
+    clock: &Clock,
+    desk: Option<&Desk>,
+) -> Result<usize, LedgerError> {
     let open = ledger.reader().open_requests(AT_ONCE).await?;
     for request in &open {
         let outcome = match serde_json::from_str::<Asked>(&request.args) {
@@ -248,7 +268,8 @@ async fn carry_out(
         }
         Asked::Release { of } => {
             let scope = HoldScope::from(of);
-            let lifted = ledger.write(LiftHold { scope: scope.clone(), reason: None }).await?;
+            let lift = LiftHold { scope: scope.clone(), reason: None, now_ms: clock.now_ms() };
+            let lifted = ledger.write(lift).await?;
             let left = ledger.reader().holds().await?.into_iter().filter(|hold| hold.scope == scope).count();
             Ok(match left {
                 0 => format!("{lifted} lifted"),
@@ -271,6 +292,17 @@ async fn carry_out(
             Ok(told(&resolved))
         }
         Asked::Rerun { plan, canary } => super::rerun::approve(ledger, clock, (plan, canary)).await,
+        Asked::Records { which, until } => {
+            let rows = ledger.reader().records_to_send_again(&which, until).await?;
+            let mut again = 0;
+            for rows in rows.chunks(SENT_AGAIN_AT_ONCE) {
+                again += ledger.write(SendAgain { rows: rows.to_vec(), now_ms: clock.now_ms() }).await?;
+            }
+            Ok(format!(
+                "{} put into the outbox again",
+                counted(i64::try_from(again).unwrap_or(i64::MAX), "record")
+            ))
+        }
         Asked::Prune { before_ms } if desk.is_some() => {
             ledger.write(PruneBefore(before_ms)).await?;
             Ok("pruned from now on".to_owned())

@@ -15,6 +15,8 @@
 mod body;
 mod compare;
 mod excerpt;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod identity;
 pub mod keys;
 mod message;
@@ -32,7 +34,7 @@ use jiff::Timestamp;
 
 pub use body::{body, enqueueable, regenerate_body, with_batch};
 pub use compare::{differing_paths, only_brief_differs};
-pub use identity::{Fingerprint, Identity, NotAFingerprint};
+pub use identity::{Fingerprint, Identity, NotAFingerprint, body_hash};
 pub(crate) use message::drop_number_formats;
 pub use message::schema;
 pub use parse::{Rules, Unreadable, parse};

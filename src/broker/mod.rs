@@ -17,8 +17,11 @@
 mod connect;
 mod consumer;
 mod depths;
+mod guard;
+pub mod management;
 mod publisher;
 mod supervise;
+mod tame;
 mod tls;
 pub mod topology;
 mod wire;

@@ -34,8 +34,8 @@ pub struct Publisher {
     in_flight_max: usize,
     confirm_timeout: Duration,
     state: State,
-    /// The last batch was lost: only a confirm shows that all works again, a connection does not (a broker under an
-    /// alarm lets everybody connect).
+    /// The last batch got no answer: only a confirm shows that all works again, a connection does not (a broker under
+    /// an alarm lets everybody connect). A broker that refused a message has answered.
     doubtful: bool,
 }
 
@@ -105,7 +105,7 @@ impl Sink for Publisher {
                     self.supervisor.works();
                 }
                 Err(Lost { cause, channel_closed }) => {
-                    self.doubtful = true;
+                    self.doubtful = !channel_closed;
                     self.fall(&cause);
                     outcomes.resize(outcomes.len() + flight.len(), SendOutcome::Unknown { channel_closed });
                     break;

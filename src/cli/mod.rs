@@ -5,12 +5,15 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments of arguments are the help texts people read")]
 
+mod color;
 pub mod config;
+pub mod doctor;
 pub mod enqueue;
 pub mod generate;
 pub mod hold;
 pub mod ledger;
 pub mod list;
+pub mod man;
 mod names;
 mod progress;
 mod question;
@@ -87,10 +90,11 @@ enum Command {
     Resolve(resolve::ResolveArgs),
     Ledger(ledger::LedgerArgs),
     Topology(topology::TopologyArgs),
+    Doctor(doctor::DoctorArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     /// Show every setting, its value and where it comes from; secrets are redacted
     Config(config::ConfigArgs),
-    /// Print the JSON Schema of the brief message or of the record
+    /// Print the JSON Schema of the brief message, of the record, or of briefd status --json
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  briefd completions bash > /etc/bash_completion.d/briefd")]
@@ -98,18 +102,19 @@ enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    Man(man::ManArgs),
 }
 
 impl Command {
     /// What is logged by a command that tells a person itself what happens: `generate` also says in its own words what
     /// it waits for, and counts at the end what went wrong on the way.
     const fn quiet_level(&self) -> Option<&'static str> {
-        if matches!(self, Self::Generate(_)) {
-            Some("error")
-        } else if matches!(self, Self::Enqueue(_) | Self::Rerun(_)) {
-            Some("warn")
-        } else {
+        if matches!(self, Self::Run | Self::Sandbox(_)) {
             None
+        } else if matches!(self, Self::Generate(_)) {
+            Some("error")
+        } else {
+            Some("warn")
         }
     }
 }
@@ -129,6 +134,10 @@ pub enum Outcome {
     Done,
     /// Done, but something did not complete, or differs: exit code 1.
     Incomplete,
+    /// Looked, and the settings are wrong: exit code 3.
+    WrongSettings,
+    /// Looked, and something that is needed is not there or refuses: exit code 4.
+    Unavailable,
     /// Interrupted by the user; the same command goes on: exit code 130.
     Interrupted,
 }
@@ -138,6 +147,8 @@ impl Outcome {
         match self {
             Self::Done => 0,
             Self::Incomplete => 1,
+            Self::WrongSettings => 3,
+            Self::Unavailable => 4,
             Self::Interrupted => 130,
         }
     }
@@ -147,6 +158,11 @@ impl Outcome {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
+
+/// The whole command line: what completions, manual pages and tests are made from.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Parses the command line, runs the command, and maps how it ended to an exit code: 0 done; 1 done, but something did
 /// not complete; 2 wrong usage; 3 bad settings or an input file that cannot be read; 4 a dependency could not be
@@ -169,9 +185,10 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Schema(args) => return schema::run(args, &mut out).map(|()| Outcome::Done),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "briefd", &mut out);
+            clap_complete::generate(*shell, &mut command(), "briefd", &mut out);
             return Ok(Outcome::Done);
         }
+        Command::Man(args) => return man::run(args, command(), &mut out).map(|()| Outcome::Done),
         Command::Run
         | Command::Generate(_)
         | Command::Enqueue(_)
@@ -185,11 +202,18 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Resolve(_)
         | Command::Ledger(_)
         | Command::Topology(_)
+        | Command::Doctor(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
     }
     drop(out);
-    let mut loaded = load(&cli.global.inputs())?;
+    let mut loaded = match (load(&cli.global.inputs()), &cli.command) {
+        (Ok(loaded), _) => loaded,
+        (Err(errors), Command::Doctor(args)) => {
+            return doctor::without(args, &errors, &mut std::io::stdout());
+        }
+        (Err(errors), _) => return Err(errors.into()),
+    };
     let screen = Screen::default();
     if let Some(level) = cli.command.quiet_level() {
         quieten(&mut loaded, level);
@@ -223,7 +247,9 @@ async fn asynchronous(
         Command::Status(args) => status::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::List(args) => list::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Show(args) => show::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
-        Command::Records(args) => records::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Records(args) => {
+            records::run(args, &loaded.settings, (&clock, yes), &mut std::io::stdout()).await
+        }
         Command::Rerun(args) => {
             rerun::run(args, &loaded.settings, (&clock, screen), yes, &mut std::io::stdout()).await
         }
@@ -235,10 +261,11 @@ async fn asynchronous(
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })
         }
+        Command::Doctor(args) => doctor::run(args, &loaded, &clock, &mut std::io::stdout()).await,
         Command::Config(args) => {
             config::run(&args, &loaded, &mut std::io::stdout().lock()).map(|()| Outcome::Done)
         }
-        Command::Schema(_) | Command::Completions { .. } => Ok(Outcome::Done),
+        Command::Schema(_) | Command::Completions { .. } | Command::Man(_) => Ok(Outcome::Done),
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
 use super::LedgerError;
+use super::batch::announce_size;
 use super::decision::Decision;
 use super::ours::OurFailure;
 use super::outbox::{DeadLetter, insert_brief_failed, insert_dead_letter, publish_again};
@@ -92,6 +93,9 @@ impl Decide {
                 }
             },
         };
+        if at.is_some() {
+            self.announce_size(db, received).await?;
+        }
         let id = next_id(db, Table::Delivery).await?;
         sqlx::query(
             "INSERT INTO delivery (id, at, result, brief, run, message_id, redelivered) VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -116,6 +120,17 @@ impl Decide {
         bump(db, "decided", 1).await?;
         bump(db, decision.total(), 1).await?;
         Ok((decision, at.map(|(brief, _)| brief)))
+    }
+
+    /// Any message of a batch may say how many briefs it has, a repeat too.
+    async fn announce_size(&self, db: &mut SqliteConnection, received: &Received) -> Result<(), LedgerError> {
+        match &received.content {
+            Ok(brief) if self.input == Input::Queue && !brief.identity.batch_id.is_empty() => {
+                let Some(size) = brief.batch_size else { return Ok(()) };
+                announce_size(db, &brief.identity.batch_id, size).await
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     async fn set_aside(

@@ -13,11 +13,13 @@
 
 mod ages;
 mod attempt;
+mod batch;
 mod claim;
 mod decide;
 mod decision;
 mod doubt;
 mod error;
+mod file;
 mod hold;
 mod hold_sentence;
 mod inspect;
@@ -39,6 +41,7 @@ mod sent;
 mod settle;
 mod silence;
 mod spent;
+mod standing;
 mod summary;
 mod totals;
 mod turns;
@@ -52,6 +55,7 @@ mod tests;
 
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
+pub use batch::FinishBatches;
 pub use claim::{Claim, Claimed, Work};
 pub use decide::{Decide, Received};
 pub use decision::Decision;
@@ -63,7 +67,7 @@ pub use inspect::{Found, Inspect, Inspected, Inspection};
 pub use look_ups::ClaimLookUps;
 pub use lost::{GiveUp, Late, SettleLate};
 pub use naming::NameContainers;
-pub use open::{BindOrganization, Ledger, OpenOptions, Reader, free_bytes};
+pub use open::{BindOrganization, Ledger, OpenOptions, Reader, check_place, free_bytes, may_write};
 pub use outbox::PendingRow;
 pub use plan::{
     ApprovePlan, Approved, CanaryEnded, Content, NewPlan, NewPlanRow, PlanEnds, PlanRow, PlanState, PlanStep,
@@ -71,15 +75,15 @@ pub use plan::{
 };
 pub use prune::{Prune, Pruned};
 pub use read::{
-    BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, JobStory, LateRows,
-    ParkedBrief, RecentBatch, RecordFilter, RecordStory, RerunFilter, Rerunnable, RunStory, StateCounts,
-    StoredRecord, Story, Waiting,
+    BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, HoldStory, JobStory,
+    LateRows, Pace, ParkedBrief, RecentBatch, RecordFilter, RecordStory, RerunFilter, Rerunnable, RunStory,
+    StateCounts, StoredRecord, Story, Waiting,
 };
 pub use request::{Request, RequestDone};
 pub use resolve::{ParkedJob, Resolution, Resolve, Resolved};
 pub use rows::Input;
 pub use running::{NoteAnswered, Running};
-pub use sent::{MarkSent, Sent};
+pub use sent::{MarkSent, SendAgain, Sent};
 pub use settle::{ContainerEnd, Ended, Of, Settle, Settled};
 pub use silence::Silence;
 pub use spent::{RememberTier, Spend};

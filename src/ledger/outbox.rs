@@ -11,7 +11,7 @@ use super::{Ledger, LedgerError};
 use crate::brief::{enqueueable, keys};
 use crate::flow::{Channel, Outgoing, Properties};
 use crate::job::BriefState;
-use crate::record::{Record, RecordError, RecordType};
+use crate::record::{BATCH_FINISHED, BatchFinished, Record, RecordError, RecordType};
 
 /// Longest text of a dead letter's reason that is kept.
 const DETAIL_BYTES: usize = 1_000;
@@ -54,6 +54,31 @@ pub(super) async fn insert_dead_letter(
         body: letter.body,
         properties: &properties,
         of: None,
+        batch: None,
+        credits: None,
+        ended_ms: None,
+    };
+    row.insert(db, id, now_ms).await
+}
+
+/// Stores the record of a batch that has ended.
+pub(super) async fn insert_batch_record(
+    db: &mut SqliteConnection,
+    finished: &BatchFinished,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let id = next_id(db, Table::Outbox).await?;
+    let row = NewRow {
+        channel: "record",
+        input: &Input::Queue.word(),
+        message_id: &finished.id().to_string(),
+        kind: BATCH_FINISHED,
+        routing_key: BATCH_FINISHED,
+        body: &finished.to_bytes(),
+        properties: &finished.properties(),
+        batch: Some(&finished.batch_id),
+        of: None,
+        credits: None,
         ended_ms: None,
     };
     row.insert(db, id, now_ms).await
@@ -68,6 +93,9 @@ struct NewRow<'a> {
     body: &'a [u8],
     properties: &'a Properties,
     of: Option<(i64, i64, Option<i64>)>,
+    /// Of a record about a whole batch: which.
+    batch: Option<&'a str>,
+    credits: Option<u64>,
     ended_ms: Option<i64>,
 }
 
@@ -77,8 +105,8 @@ impl NewRow<'_> {
             .map_err(|error| LedgerError::Corrupt(format!("properties of {}: {error}", self.message_id)))?;
         sqlx::query(
             "INSERT INTO outbox (id, channel, input, message_id, kind, routing_key, body, properties, brief, run, variant, \
-             ended_at, state, due_at, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13, $13)",
+             ended_at, batch_id, credits, state, due_at, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'pending', $15, $15)",
         )
         .bind(id)
         .bind(self.channel)
@@ -92,6 +120,8 @@ impl NewRow<'_> {
         .bind(self.of.map(|(_, run, _)| run))
         .bind(self.of.and_then(|(_, _, variant)| variant))
         .bind(self.ended_ms)
+        .bind(self.batch)
+        .bind(self.credits.and_then(|credits| i64::try_from(credits).ok()))
         .bind(now_ms)
         .execute(db)
         .await?;
@@ -269,7 +299,9 @@ async fn insert_record(
         body: &record.to_bytes(),
         properties: &properties,
         of: Some((run.brief, run.run, variant)),
+        credits: record.credits_estimate,
         ended_ms: Some(ended_ms),
+        batch: None,
     };
     row.insert(db, id, now_ms).await?;
     let said = json!({ "type": record.kind.word(), "variant": variant, "messageId": row.message_id });

@@ -1,4 +1,4 @@
-//! PURE. The outbound record: what became of one container, or of a brief that never got one.
+//! PURE. The outbound record: what became of one container, of a brief that never got one, or of a whole batch.
 //!
 //! Invariants:
 //! - The same record has the same id and the same bytes, today and in a later version: ids come from
@@ -7,6 +7,7 @@
 //!
 //! It does not decide what is published, or when: that is the ledger's part.
 
+mod batch;
 mod remedy;
 mod wire;
 
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use crate::brief::{Identity, keys};
 use crate::flow::Properties;
 
+pub use batch::{BATCH_FINISHED, BatchCounts, BatchFinished, ContainerCounts, ProjectPart};
 pub use remedy::{REMEDIES, Remedy, RemedyRow, remedy};
 pub use wire::schema;
 

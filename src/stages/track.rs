@@ -17,6 +17,8 @@
 //! - `kept`: one read in five for polls of regenerated containers.
 
 mod board;
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod cadence;
 mod ends;
 mod find;

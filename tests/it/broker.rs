@@ -366,16 +366,18 @@ async fn an_unroutable_record_among_routable_ones_is_never_taken_for_sent() {
     let mut publisher = rig.publisher(&rig.amqp);
     ready(&mut publisher).await;
     let queue = rig.record_queue("good", FieldTable::default()).await;
-    let batch: Vec<Outgoing> = (0..2_000)
+    let batch: Vec<Outgoing> = (0..40_000)
         .map(|number| record(&format!("record-{number}"), if number % 5 == 0 { "bad" } else { "good" }))
         .collect();
+    let began = std::time::Instant::now();
     let outcomes = send(&mut publisher, &batch).await;
+    println!("{} records, one in five unroutable: settled in {:.1?}", batch.len(), began.elapsed());
     for (outgoing, outcome) in batch.iter().zip(&outcomes) {
         let expected =
             if outgoing.routing_key == "bad" { SendOutcome::Unroutable } else { SendOutcome::Sent };
         assert_eq!(*outcome, expected, "{}", outgoing.message_id);
     }
-    rig.wait_for_ready(&queue, Some(1_600)).await;
+    rig.wait_for_ready(&queue, Some(32_000)).await;
     publisher.close(PATIENCE).await;
     rig.clean_up().await;
 }
@@ -409,6 +411,7 @@ async fn a_channel_the_broker_closes_makes_its_batch_unknown_and_is_built_again(
     assert_eq!(send(&mut publisher, &batch).await, [closed; 2]);
     assert_eq!(publisher.send(&batch).await, ControlFlow::Break(()));
     ready(&mut publisher).await;
+    assert!(publisher.status().connected(), "it has answered; nothing more need be sent to believe in it");
     rig.record_queue("key", FieldTable::default()).await;
     assert_eq!(send(&mut publisher, &batch).await, [SendOutcome::Sent; 2]);
     assert_eq!(rig.metrics.amqp_reconnects_total.get(), 1);

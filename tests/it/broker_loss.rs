@@ -21,16 +21,19 @@ const BACK: &str = "the RabbitMQ connection works again connection=";
 /// A worker has one connection for each.
 const SIDES: [&str; 2] = ["\"consume\"", "\"publish\""];
 
-fn brief(id: &str) -> Value {
+/// A brief that is its id.
+pub fn brief(id: &str) -> Value {
     json!({"projectId": "p", "briefId": id, "format": "slideshow_remix", "brief": {"hook": id}})
 }
 
-async fn sandbox() -> SandboxProcess {
+/// A sandbox that generates in a second at most.
+pub async fn sandbox() -> SandboxProcess {
     let fast = ["--speed", "100", "--tier", "unlimited", "--min-seconds", "1", "--max-seconds", "100"];
     SandboxProcess::spawn(&fast).await
 }
 
-fn quick() -> Vec<Variable> {
+/// The settings that make a worker look at its jobs often.
+pub fn quick() -> Vec<Variable> {
     vec![
         ("BRIEFD__LAYERS__TIER", "unlimited".to_owned()),
         ("BRIEFD__TRACK__POLL_INITIAL", "50ms".to_owned()),

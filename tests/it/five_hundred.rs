@@ -5,6 +5,7 @@
 //! repeats a POST too early has bought twice.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -103,7 +104,7 @@ async fn a_message_is_acknowledged_only_once_it_is_in_the_ledger() {
     let mut scene = Scene::set().await;
     scene.briefs.truncate(20);
     let mut worker = scene.start_worker().await;
-    let lock = scene.lock_ledger().await;
+    let lock = lock_ledger(scene.dir.path()).await;
     scene.publish_all().await;
     let paused = eventually(PROMPTLY, async || {
         let paused = worker.series("briefd_intake_paused{reason=\"ledger\"}").await;
@@ -134,6 +135,14 @@ async fn a_record_that_no_queue_took_is_published_after_a_kill() {
 
     let worker = scene.start_worker().await;
     scene.finish(worker).await.assert_clean();
+}
+
+/// Nobody else can write the ledger in `dir` while this lives.
+pub async fn lock_ledger(dir: &Path) -> SqliteConnection {
+    let ledger = SqliteConnectOptions::new().filename(dir.join("briefd.db"));
+    let mut lock = ledger.connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
+    lock
 }
 
 /// The broker, the API, the place of the ledger, and what has come out so far.
@@ -251,14 +260,6 @@ impl Scene {
         let served = now().await + SERVED_AFTER;
         let passed = eventually(PROMPTLY, async || (now().await > served).then_some(())).await;
         passed.expect("time passes");
-    }
-
-    /// Nobody else can write the ledger while this lives.
-    async fn lock_ledger(&self) -> SqliteConnection {
-        let ledger = SqliteConnectOptions::new().filename(self.dir.path().join("briefd.db"));
-        let mut lock = ledger.connect().await.unwrap();
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
-        lock
     }
 
     fn lose_ledger(&self) {

@@ -8,14 +8,18 @@
 
 mod account_trouble;
 mod api_contract;
+mod batch_finished;
 mod broker;
+mod broker_faults;
 mod broker_loss;
+mod disk;
 mod documents;
 mod end_to_end;
 mod examples;
 mod five_hundred;
 mod generate;
 mod holds;
+mod hostile;
 mod intake_table;
 mod layering;
 mod ledger_file;
@@ -27,4 +31,5 @@ mod resolve;
 mod secrets;
 mod start_errors;
 mod support;
+mod terminal;
 mod unknown;

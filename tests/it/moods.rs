@@ -18,7 +18,7 @@ use crate::support::{Variable, eventually};
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Of a hundred starts, thirty are answered badly: half of those were carried out all the same.
-const BAD_STARTS: [(&str, &str); 12] = [
+pub const BAD_STARTS: [(&str, &str); 12] = [
     ("accepted-unanswered", "0.03"),
     ("accepted-reset", "0.03"),
     ("accepted-500", "0.03"),
@@ -33,7 +33,7 @@ const BAD_STARTS: [(&str, &str); 12] = [
     ("odd-retry-after", "0.01"),
 ];
 /// The same share of reads.
-const BAD_READS: [(&str, &str); 6] = [
+pub const BAD_READS: [(&str, &str); 6] = [
     ("read-reset", "0.06"),
     ("read-error-500", "0.06"),
     ("read-error-502-html", "0.06"),
@@ -42,7 +42,8 @@ const BAD_READS: [(&str, &str); 6] = [
     ("unknown-status", "0.1"),
 ];
 
-fn variables(broker: &TestBroker, sandbox: &SandboxProcess) -> Vec<Variable> {
+/// The settings of a worker that is patient with such an API.
+pub fn variables(broker: &TestBroker, sandbox: &SandboxProcess) -> Vec<Variable> {
     let mut variables = [broker.variables(), sandbox.variables()].concat();
     variables.extend(
         [

@@ -4,7 +4,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 use super::super::Reader;
-use super::{BRIEFS, batches, briefs, records, reruns};
+use super::{BRIEFS, batches, briefs, known, pace, records, reruns};
 
 async fn ledger(folder: &tempfile::TempDir) -> SqliteConnection {
     let path = folder.path().join("ledger.db");
@@ -22,6 +22,8 @@ async fn no_query_scans_a_table_that_grows() {
         .chain(briefs::PLANNED)
         .chain(records::PLANNED)
         .chain(reruns::PLANNED)
+        .chain(pace::PLANNED)
+        .chain(known::PLANNED)
         .chain([BRIEFS.from]);
     for query in queries {
         let plan: Vec<(i64, i64, i64, String)> =

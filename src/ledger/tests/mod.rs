@@ -1,5 +1,6 @@
 //! The ledger on real files. Every write of a [`Bench`] is followed by counting everything again (P8).
 
+mod batch;
 mod conflicts;
 mod decisions;
 mod life;
@@ -15,6 +16,7 @@ mod spent;
 mod storm;
 mod sums;
 mod unknown;
+mod views;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -17,6 +17,8 @@ use crate::stages::look_up::{Found, LookedUp, look_up};
 const KEY_WINDOW: Duration = Duration::from_hours(23);
 /// From so many attempts of unknown outcome on, our container is looked up before the POST is repeated.
 const LOOK_FIRST_FROM: i64 = 2;
+/// After so many attempts of unknown outcome, what is known of the containers is followed without its siblings.
+const SIBLINGS_ASKED_UNTIL: i64 = 8;
 
 impl Submit {
     /// Where the POSTs alone have told nothing several times, our container is looked up before the next one: what was
@@ -34,8 +36,9 @@ impl Submit {
         matches!(looked.found, Found::Ours | Found::InPart).then_some(looked)
     }
 
-    /// Our container is known, its siblings are not: the same POST names them (`id` guards). Being told to wait, and the
-    /// account's trouble, only put that off; after anything else but a 2xx what is known is followed.
+    /// Our container is known, its siblings are not: the same POST names them (`id` guards). Being told to wait, the
+    /// account's trouble, and a few answers that are lost once more only put that off; after anything else but a 2xx
+    /// what is known is followed. The siblings are paid for, and nothing else names them: it is worth asking again.
     pub(super) async fn ask_for_siblings(
         &self,
         job: &Claimed,
@@ -54,7 +57,11 @@ impl Submit {
         };
         let put_off = match verdict(&trouble) {
             Verdict::Wait(_) | Verdict::Hold(..) | Verdict::NotConnected => true,
-            Verdict::Refused | Verdict::SeenBefore | Verdict::Unknown => false,
+            Verdict::Unknown => {
+                let doubt = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
+                doubt.unknown < SIBLINGS_ASKED_UNTIL
+            }
+            Verdict::Refused | Verdict::SeenBefore => false,
         };
         if put_off && !self.is_past_window(job) {
             return self.troubled(job, trouble, bound, in_force).await;

@@ -116,8 +116,13 @@ impl TestBroker {
         bound.expect("the input queue can be bound");
     }
 
-    /// Binds a queue to the output exchange, which is made if need be.
+    /// Binds a queue to the output exchange, which is made if need be, for all records.
     pub async fn declare_records_queue(&self) {
+        self.bind_records_queue("#").await;
+    }
+
+    /// The same for records of one routing key, or a pattern of them.
+    pub async fn bind_records_queue(&self, key: &str) {
         let channel = self.channel().await;
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let (exchange, queue) = (self.name("containers"), self.name("records"));
@@ -130,16 +135,20 @@ impl TestBroker {
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         channel.queue_declare(queue.clone(), durable, quorum).await.expect("a queue can be declared");
         channel
-            .queue_bind(queue, exchange, "#".into(), QueueBindOptions::default(), FieldTable::default())
+            .queue_bind(queue, exchange, key.into(), QueueBindOptions::default(), FieldTable::default())
             .await
             .expect("a queue can be bound");
     }
 
     /// Takes the queue of records away, so that no queue is bound to the output exchange.
     pub async fn delete_records_queue(&self) {
-        let deleted =
-            self.channel().await.queue_delete(self.name("records"), QueueDeleteOptions::default()).await;
-        deleted.expect("the queue of records can be deleted");
+        self.delete_queue("records").await;
+    }
+
+    /// Takes a queue away with all that is in it.
+    pub async fn delete_queue(&self, role: &str) {
+        let deleted = self.channel().await.queue_delete(self.name(role), QueueDeleteOptions::default()).await;
+        deleted.expect("the queue can be deleted");
     }
 
     /// Takes records until `count` have come, or the time is over; then fewer.

@@ -1,8 +1,9 @@
 //! A line to the broker that a test can cut, keep silent, and mend.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -15,6 +16,8 @@ pub enum Line {
     Open,
     /// Connections stay, nothing goes through them any more.
     Silent,
+    /// New connections are accepted and wait, as at a peer that does not say a word; old ones stay as they are.
+    Mute,
     /// Connections are closed, old ones and new ones.
     Closed,
 }
@@ -25,6 +28,7 @@ pub struct Forwarder {
     socket: Option<TcpSocket>,
     line: watch::Sender<Line>,
     calls: Arc<AtomicUsize>,
+    ports: Arc<Mutex<HashSet<u16>>>,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -35,7 +39,14 @@ impl Forwarder {
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
         let address = socket.local_addr().expect("a bound socket has an address");
         let (line, _) = watch::channel(Line::Closed);
-        Self { address, socket: Some(socket), line, calls: Arc::default(), accepting: None }
+        Self {
+            address,
+            socket: Some(socket),
+            line,
+            calls: Arc::default(),
+            ports: Arc::default(),
+            accepting: None,
+        }
     }
 
     /// `url` by way of this port.
@@ -52,8 +63,9 @@ impl Forwarder {
         let listener = socket.listen(64).expect("it can listen");
         let url = reqwest::Url::parse(url).expect("a broker has a URL");
         let target = (url.host_str().expect("it has a host").to_owned(), url.port().unwrap_or(5672));
-        let (line, calls) = (self.line.subscribe(), Arc::clone(&self.calls));
-        self.accepting = Some(tokio::spawn(accept(listener, target, line, calls)));
+        let (calls, ports) = (Arc::clone(&self.calls), Arc::clone(&self.ports));
+        let line = self.line.subscribe();
+        self.accepting = Some(tokio::spawn(accept(listener, target, line, (calls, ports))));
     }
 
     /// Changes the line, for connections that stand too.
@@ -64,6 +76,11 @@ impl Forwarder {
     /// How often somebody has connected.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Whether the other end knows one of these connections by this port.
+    pub fn owns(&self, port: u16) -> bool {
+        self.ports.lock().expect("no holder panics").contains(&port)
     }
 }
 
@@ -79,16 +96,20 @@ async fn accept(
     listener: TcpListener,
     target: (String, u16),
     line: watch::Receiver<Line>,
-    calls: Arc<AtomicUsize>,
+    (calls, ports): (Arc<AtomicUsize>, Arc<Mutex<HashSet<u16>>>),
 ) {
     while let Ok((near, _)) = listener.accept().await {
         calls.fetch_add(1, Ordering::Relaxed);
         if *line.borrow() == Line::Closed {
             continue;
         }
-        let (target, line) = (target.clone(), line.clone());
+        let (target, mut line, ports) = (target.clone(), line.clone(), Arc::clone(&ports));
         tokio::spawn(async move {
-            if let Ok(far) = TcpStream::connect(target).await {
+            let closed = line.wait_for(|line| *line != Line::Mute).await.map(|line| *line == Line::Closed);
+            if closed.is_ok_and(|closed| !closed)
+                && let Ok(far) = TcpStream::connect(target).await
+            {
+                ports.lock().expect("no holder panics").extend(far.local_addr().map(|far| far.port()));
                 carry(near, far, line).await;
             }
         });
@@ -100,7 +121,7 @@ async fn accept(
 async fn carry(mut near: TcpStream, mut far: TcpStream, mut line: watch::Receiver<Line>) {
     tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
-        _ = line.wait_for(|line| *line != Line::Open) => {}
+        _ = line.wait_for(|line| matches!(line, Line::Silent | Line::Closed)) => {}
     }
     // An error says that the test is over.
     drop(line.wait_for(|line| *line == Line::Closed).await);

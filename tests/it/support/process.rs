@@ -32,6 +32,25 @@ pub fn briefd(dir: &Path, arguments: &[&str], variables: &[Variable]) -> Command
     command
 }
 
+/// A command as a shell runs it that does something first.
+pub fn after(first: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(format!("{first} exec \"$0\" \"$@\""))
+        .arg(command.get_program())
+        .args(command.get_args());
+    shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    shell
+}
+
+/// Sends a process a signal, such as `USR1`.
+pub fn send_signal(process_id: &str, name: &str) {
+    let status = Command::new("kill").args(["-s", name, process_id]).status();
+    assert!(status.is_ok_and(|status| status.success()), "SIG{name} cannot be sent: it has ended already");
+}
+
 /// A child process. Its output goes to files; it is killed when dropped.
 pub struct Process {
     child: Child,
@@ -65,6 +84,11 @@ impl Process {
         fs::read_to_string(self.output.with_extension("err")).expect("the output file can be read")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end.
     pub fn sigterm(&self) {
         self.signal("TERM");
@@ -93,11 +117,13 @@ impl Process {
 
     /// Sends it a signal, such as `USR1`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "SIG{name} cannot be sent: it has ended already"
-        );
+        send_signal(&self.id().to_string(), name);
+    }
+
+    /// How many entries a folder of its own has below `/proc`, such as `task` (its threads) or `fd`.
+    pub fn count_in_proc(&self, folder: &str) -> usize {
+        let folder = format!("/proc/{}/{folder}", self.id());
+        fs::read_dir(folder).expect("a running process is below /proc").count()
     }
 
     /// Asks it to end and waits, for places where nothing can be awaited.
@@ -171,14 +197,24 @@ pub struct Worker {
 impl Worker {
     /// Starts a worker; later variables win.
     pub fn spawn(dir: &Path, variables: &[Variable]) -> Self {
+        Self::spawn_after(dir, variables, "")
+    }
+
+    /// The same by a shell that does something first, such as `ulimit -f 100;`.
+    pub fn spawn_after(dir: &Path, variables: &[Variable], first: &str) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut all = vec![
             ("BRIEFD__HTTP__LISTEN", address.clone()),
             ("BRIEFD__LEDGER__URL", format!("sqlite://{}", dir.join("briefd.db").display())),
         ];
         all.extend_from_slice(variables);
-        let process = Process::start(dir, briefd(dir, &["run"], &all));
+        let process = Process::start(dir, after(first, &briefd(dir, &["run"], &all)));
         Self { process, http: format!("http://{address}") }
+    }
+
+    /// The setting that it was started with, for commands beside it.
+    pub fn listens(&self) -> Variable {
+        ("BRIEFD__HTTP__LISTEN", self.http.trim_start_matches("http://").to_owned())
     }
 
     /// Waits until broker, ledger and stages are up.

@@ -20,12 +20,21 @@ async fn the_post_is_repeated_once_more_and_names_all_of_them() {
 }
 
 #[tokio::test]
+async fn where_that_answer_is_lost_too_it_is_repeated_again_and_the_siblings_are_not_given_up() {
+    let bench = bought_and_lost().await;
+    bench.posts(&[Post::Lost, Post::Lost, Post::Lost, Post::Through]).await;
+    assert_eq!((bench.state("a").await.as_str(), bench.containers("a").await), ("running", 3));
+    assert_eq!((bench.gate.seen(), bench.jobs_made()), (6, 1));
+}
+
+#[tokio::test]
 async fn without_a_2xx_the_one_that_is_known_is_followed_and_the_others_end_as_missing() {
-    for last in [Post::Lost, Post::Refused(422, "QUANTUM_FLUX", json!(null))] {
+    let refused = Post::Refused(422, "QUANTUM_FLUX", json!(null));
+    for (last, seen) in [(vec![Post::Lost; 7], 9), (vec![refused], 3)] {
         let bench = bought_and_lost().await;
-        bench.posts(&[last]).await;
+        bench.posts(&last).await;
         assert_eq!((bench.state("a").await.as_str(), bench.containers("a").await), ("running", 1));
-        assert_eq!(bench.gate.seen(), 3);
+        assert_eq!((bench.gate.seen(), bench.jobs_made()), (seen, 1));
         bench.settle("a", 1, Ended::Completed, true).await;
         let story = bench.story("a").await;
         let codes: Vec<_> = story.records.iter().map(|record| record.code.as_deref()).collect();

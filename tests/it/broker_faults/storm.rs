@@ -1,0 +1,94 @@
+//! Two thousand briefs, a worker that is killed every other second, a broker that comes and goes, and an API of which a
+//! third of all answers is bad.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{LEADER, Scene};
+use crate::moods::{BAD_READS, BAD_STARTS, variables};
+use crate::support::broker::TestBroker;
+use crate::support::eventually;
+use crate::support::node::Node;
+use crate::support::process::SandboxProcess;
+
+const BRIEFS: usize = 2_000;
+const SEED: u64 = 20_261_122;
+/// Kills of the worker, one to three seconds apart.
+const KILLS: u64 = 12;
+/// Restarts of the broker meanwhile, every other one after a kill of it.
+const RESTARTS: u64 = 3;
+/// A start is being served for a twentieth of a second; a repeat that overlaps with it buys twice.
+const SANDBOX: &str = "--speed 60 --tier unlimited --overlap-makes-two --start-seconds 3 --in-flight-seconds 18 \
+    --slow-seconds 6 --min-seconds 30 --max-seconds 90";
+
+#[tokio::test]
+async fn a_storm_of_kills_and_broker_restarts_neither_loses_nor_buys_twice() {
+    let began = Instant::now();
+    let mut node = Node::start().await;
+    // All but those that hold every start for seconds, again and again.
+    let faults = BAD_STARTS.iter().filter(|(name, _)| !matches!(*name, "kill-switch" | "unknown-code-403"));
+    let faults = faults.chain(&BAD_READS).map(|(name, share)| format!("--fault={name}={share}"));
+    let faults: Vec<String> = faults.collect();
+    let arguments: Vec<&str> = SANDBOX.split_whitespace().chain(faults.iter().map(String::as_str)).collect();
+    let sandbox = SandboxProcess::spawn(&arguments).await;
+    let mut scene = Scene::around(TestBroker::connect_to(node.url().to_owned()).await, sandbox, &[]);
+    scene.variables.extend(variables(&scene.broker, &scene.sandbox));
+    // Something is in the queue at each kill.
+    scene.variables.push(("BRIEFD__INTAKE__MAX_BACKLOG", "300".to_owned()));
+    let mut worker = scene.start_worker().await;
+    scene.publish_all((0..BRIEFS).map(brief).collect()).await;
+
+    // Not waits for anything: the moments are what is drawn.
+    let moment = |number, least| tokio::time::sleep(Duration::from_millis(least + draw(number) % 2_000));
+    let killing = async {
+        for kill in 0..KILLS {
+            moment(kill, 1_000).await;
+            worker.process.sigkill();
+            worker = scene.spawn_worker();
+            worker.wait_said("briefd is at work").await;
+        }
+    };
+    let restarting = async {
+        for restart in 0..RESTARTS {
+            moment(KILLS + restart, 3_000).await;
+            if restart % 2 == 0 { node.kill_and_restart().await } else { node.restart().await }
+        }
+    };
+    tokio::join!(killing, restarting);
+    let storm = began.elapsed();
+    let over = eventually(LEADER, async || (scene.is_over(&worker).await).then_some(())).await;
+    if over.is_none() {
+        // What an operator would do about queues without a leader.
+        node.restart().await;
+    }
+    scene.wait_over(&worker).await;
+    let time = began.elapsed();
+    let evidence = scene.finish(worker).await;
+    let keys = evidence.account["keys"].as_object().unwrap();
+    let posts: u64 = keys.values().map(|key| key["posts"].as_u64().unwrap()).sum();
+    let again = posts - u64::try_from(keys.len()).unwrap();
+    let distinct: BTreeSet<&Vec<u8>> = evidence.records.iter().map(|record| &record.body).collect();
+    println!(
+        "{KILLS} kills, {RESTARTS} restarts of the broker, over after {storm:.1?}; {again} POSTs repeated, {} records \
+         came again; {time:.1?} in all",
+        evidence.records.len() - distinct.len()
+    );
+    assert_eq!(keys.len(), BRIEFS);
+}
+
+fn brief(number: usize) -> Value {
+    json!({
+        "projectId": format!("project.{}", number % 3), "batchId": "storm", "briefId": format!("b{number}"),
+        "format": "video_remix", "variantCount": 1 + number % 2, "brief": {"hook": format!("Hook {number}")},
+    })
+}
+
+/// The same numbers in each run (`SplitMix64`).
+fn draw(number: u64) -> u64 {
+    let mut bits = SEED.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
