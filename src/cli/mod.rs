@@ -22,6 +22,7 @@ mod question;
 mod quote;
 pub mod reconcile;
 pub mod records;
+pub mod rerun;
 pub mod resolve;
 pub mod sandbox;
 pub mod schema;
@@ -86,6 +87,7 @@ enum Command {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Records(records::RecordsArgs),
+    Rerun(rerun::RerunArgs),
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
@@ -200,6 +202,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::List(_)
         | Command::Show(_)
         | Command::Records(_)
+        | Command::Rerun(_)
         | Command::Hold(_)
         | Command::Release(_)
         | Command::Resolve(_)
@@ -256,6 +259,9 @@ async fn asynchronous(
         Command::Records(args) => {
             records::run(args, &loaded.settings, (&clock, yes), &mut std::io::stdout()).await
         }
+        Command::Rerun(args) => {
+            rerun::run(args, &loaded.settings, (&clock, screen), yes, &mut std::io::stdout()).await
+        }
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
@@ -299,7 +305,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<UsageError>().is_some() {
         2
     } else if error.chain().any(|cause| {
-        cause.is::<ConfigErrors>() || cause.is::<FileError>() || cause.is::<logging::LoggingError>()
+        cause.is::<ConfigErrors>()
+            || cause.is::<FileError>()
+            || cause.is::<app::rerun::PatchError>()
+            || cause.is::<logging::LoggingError>()
     }) {
         3
     } else {

@@ -29,6 +29,7 @@ mod moods;
 mod patience;
 mod rate_limits;
 mod reconcile;
+mod rerun;
 mod resolve;
 mod secrets;
 mod start_errors;
