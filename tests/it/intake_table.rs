@@ -112,8 +112,9 @@ impl Scene {
         self.evidence.records.extend(self.broker.take_rest("records").await);
         self.evidence.dead_letters.extend(self.broker.take_rest("briefs.dead").await);
         self.evidence.account = self.sandbox.account().await;
-        self.evidence.assert_clean();
-        self.evidence.account
+        let evidence = self.evidence.with_ledger(self.dir.path()).await;
+        evidence.assert_clean();
+        evidence.account
     }
 }
 
