@@ -31,8 +31,10 @@ pub enum Event {
     NotConnected,
     /// The POST may have left, and nothing readable came back; or the process died with it in flight.
     Unanswered,
-    /// The API asked to wait (a rate limit, the first call with this key still in progress).
+    /// The API asked to wait (a rate limit).
     ToldToWait,
+    /// The API says that the first call with this key is still in progress: somebody's POST may be making our job.
+    InProgress,
     /// The account or the project is in trouble, not the brief.
     Held,
     /// The API refused it for good.
@@ -80,13 +82,14 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Claimed,
         Self::Unclaimed,
         Self::Accepted,
         Self::NotConnected,
         Self::Unanswered,
         Self::ToldToWait,
+        Self::InProgress,
         Self::Held,
         Self::Refused,
         Self::SeenBefore,
@@ -124,6 +127,7 @@ impl Event {
             Self::NotConnected => "no connection, nothing was sent",
             Self::Unanswered => "no readable answer, so it may have been taken",
             Self::ToldToWait => "told to wait",
+            Self::InProgress => "its first POST is still being served",
             Self::Held => "held back: the account's or the project's trouble",
             Self::Refused => "refused for good",
             Self::SeenBefore => "the API has seen this key or id before",
@@ -186,6 +190,7 @@ const fn from_ready(event: Event) -> Next {
         | Event::NotConnected
         | Event::Unanswered
         | Event::ToldToWait
+        | Event::InProgress
         | Event::Held
         | Event::Refused
         | Event::SeenBefore
@@ -208,7 +213,7 @@ const fn from_ready(event: Event) -> Next {
 
 const fn from_submitting_harmless(event: Event) -> Next {
     match event {
-        Event::Unanswered | Event::FoundInPart => Next::To(JobState::Submitting),
+        Event::Unanswered | Event::InProgress | Event::FoundInPart => Next::To(JobState::Submitting),
         Event::Accepted | Event::FoundOurs => Next::To(JobState::Running),
         Event::Unclaimed | Event::NotConnected | Event::ToldToWait | Event::Held => Next::To(JobState::Ready),
         // After `SeenBefore` on a first attempt: somebody else's container, or none at all.
@@ -240,6 +245,7 @@ const fn from_submitting_unknown(event: Event) -> Next {
         | Event::NotConnected
         | Event::Unanswered
         | Event::ToldToWait
+        | Event::InProgress
         | Event::Held
         | Event::FoundInPart
         | Event::NotFound => Next::To(JobState::Submitting),
@@ -271,6 +277,7 @@ const fn from_running(event: Event) -> Next {
         | Event::NotConnected
         | Event::Unanswered
         | Event::ToldToWait
+        | Event::InProgress
         | Event::Held
         | Event::Refused
         | Event::SeenBefore
@@ -303,6 +310,7 @@ const fn from_parked(event: Event) -> Next {
         | Event::NotConnected
         | Event::Unanswered
         | Event::ToldToWait
+        | Event::InProgress
         | Event::Held
         | Event::Refused
         | Event::SeenBefore

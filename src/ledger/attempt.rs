@@ -66,6 +66,8 @@ pub enum Again {
     Unanswered,
     /// The API asked to wait, or a look-up could not be made now.
     ToldToWait,
+    /// The API still serves an earlier POST of this key.
+    InProgress,
     /// The account or the project is in trouble.
     Held,
     /// A look-up did not find it; it is looked for once more, later.
@@ -80,7 +82,9 @@ impl Again {
         match self {
             Self::Unclaimed => None,
             Self::NotConnected | Self::Unanswered => Some(true),
-            Self::FoundInPart | Self::ToldToWait | Self::Held | Self::NotFound => Some(false),
+            Self::FoundInPart | Self::ToldToWait | Self::InProgress | Self::Held | Self::NotFound => {
+                Some(false)
+            }
         }
     }
 
@@ -90,6 +94,7 @@ impl Again {
             Self::NotConnected => Event::NotConnected,
             Self::Unanswered => Event::Unanswered,
             Self::ToldToWait => Event::ToldToWait,
+            Self::InProgress => Event::InProgress,
             Self::Held => Event::Held,
             Self::NotFound => Event::NotFound,
             Self::FoundInPart => Event::FoundInPart,
@@ -329,8 +334,8 @@ impl RecordOutcome {
                 .execute(&mut *db)
                 .await?;
         }
-        if event == Event::FoundInPart {
-            // A job is there, whatever is refused from now on.
+        if matches!(event, Event::FoundInPart | Event::InProgress) {
+            // A job is there, or is being made, whatever is refused from now on.
             sqlx::query(
                 "UPDATE job SET unknown_first_at = coalesce(unknown_first_at, $2), \
                  unknown_key = coalesce(unknown_key, attempt_key) WHERE id = $1",

@@ -9,7 +9,7 @@ use super::outbox::{ContainerPart, insert_brief_failed, insert_container_record}
 use super::rows::{BriefRow, Input, RunRow, follow_jobs, note};
 use super::settle::finish_run_if_complete;
 use super::spent::spend_starts;
-use super::turns::Turn;
+use super::turns::{Chosen, Turn};
 use super::writer::Write;
 use super::{Ledger, LedgerError};
 use crate::record::RecordType;
@@ -67,6 +67,8 @@ pub struct Work {
     pub full: bool,
     /// Whose turn it is next.
     pub turn: Turn,
+    /// Not every batch was looked at: more may be due.
+    pub more: bool,
 }
 
 /// A job that may be `POSTed` now.
@@ -129,13 +131,20 @@ impl Write for Claim {
             let room = self.room(db).await?;
             let mut claimed = Vec::new();
             let mut turn = self.turn.clone();
-            for id in self.choose(db, room, &mut turn).await? {
+            let chosen = self.choose(db, room, &mut turn).await?;
+            for id in chosen.ids {
                 claimed.push(self.claim(db, id).await?);
             }
             if let Some(forget_ms) = self.forget_starts_ms {
                 spend_starts(db, claimed.len(), self.now_ms, forget_ms).await?;
             }
-            Ok(Work { claimed, expired, full: room.places <= 0 || room.running <= 0, turn })
+            Ok(Work {
+                claimed,
+                expired,
+                full: room.places <= 0 || room.running <= 0,
+                turn,
+                more: chosen.more,
+            })
         })
     }
 }
@@ -165,14 +174,16 @@ pub(super) const SILENT: &str = concat!(
     " ORDER BY due_at, id LIMIT $6"
 );
 
-/// Every kind of due jobs, the one first that was tried the longest ago, or never. It sorts the backlog, once for each
+/// Every kind of due jobs, the one first that was tried the longest ago, or never. It sorts what is due, once for each
 /// test of a hold.
-const PROBE: &str = concat!(
-    "SELECT id FROM job WHERE claim IS NULL AND input = $1 AND due_at <= $2 \
-     AND ((state = 'submitting' AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7)) \
-     OR (state = 'ready' AND (kind = 'generate' OR seen_before IS NOT NULL) AND (silent OR $8)))",
+pub(super) const PROBE: &str = concat!(
+    "SELECT id FROM (SELECT id, attempt_at, priority FROM job WHERE state = 'submitting' AND claim IS NULL \
+     AND input = $1 AND due_at <= $2 AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7)",
     not_held!(),
-    " ORDER BY coalesce(attempt_at, 0), priority DESC, id LIMIT $6"
+    " UNION ALL SELECT id, attempt_at, priority FROM job WHERE state = 'ready' AND claim IS NULL \
+     AND input = $1 AND due_at <= $2 AND (kind = 'generate' OR seen_before IS NOT NULL) AND (silent OR $8)",
+    not_held!(),
+    ") ORDER BY coalesce(attempt_at, 0), priority DESC, id LIMIT $6"
 );
 
 /// Places that are taken: by POSTs that are under way, and by jobs whose last attempt got no answer. An answer frees a
@@ -182,6 +193,10 @@ const ROOM: &str = "SELECT (SELECT count(*) FROM job WHERE state = 'submitting' 
     AND project_id NOT IN (SELECT value FROM json_each($2)) \
     AND NOT EXISTS (SELECT 1 FROM json_each($3) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
     AND json_extract(held.value, '$[0]') IN ('', project_id)))";
+
+/// What waited past its `expiresAt`. `+`: the index is by time.
+pub(super) const EXPIRED: &str = "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND expires_at IS NOT NULL \
+    AND expires_at <= $1 AND +input = $2 LIMIT $3";
 
 pub(super) fn held_list(list: &[impl serde::Serialize]) -> String {
     serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
@@ -203,9 +218,9 @@ impl Claim {
         db: &mut SqliteConnection,
         room: Room,
         turn: &mut Turn,
-    ) -> Result<Vec<i64>, LedgerError> {
+    ) -> Result<Chosen, LedgerError> {
         if self.probing {
-            return self.due(db, PROBE, 1, room).await;
+            return Ok(Chosen { ids: self.due(db, PROBE, 1, room).await?, more: false });
         }
         let limit = i64::from(self.limit);
         let left = |ids: &[i64]| limit - i64::try_from(ids.len()).unwrap_or(i64::MAX);
@@ -214,8 +229,9 @@ impl Claim {
         let running = room.running - i64::try_from(silent.len()).unwrap_or(i64::MAX);
         ids.extend(silent);
         let rest = left(&ids).min(room.places).min(running);
-        ids.extend(turn.take(db, self, usize::try_from(rest).unwrap_or(0)).await?);
-        Ok(ids)
+        let in_turn = turn.take(db, self, usize::try_from(rest).unwrap_or(0)).await?;
+        ids.extend(in_turn.ids);
+        Ok(Chosen { ids, more: in_turn.more })
     }
 
     async fn due(
@@ -289,15 +305,12 @@ impl Claim {
 
     /// Ends what waited past its `expiresAt` and of which no POST has left.
     async fn expire(&self, db: &mut SqliteConnection) -> Result<usize, LedgerError> {
-        let late: Vec<i64> = sqlx::query_scalar(
-            "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND expires_at IS NOT NULL AND expires_at <= $1 \
-             AND +input = $2 LIMIT $3",
-        )
-        .bind(self.now_ms)
-        .bind(self.input.word())
-        .bind(EXPIRE_AT_ONCE)
-        .fetch_all(&mut *db)
-        .await?;
+        let late: Vec<i64> = sqlx::query_scalar(EXPIRED)
+            .bind(self.now_ms)
+            .bind(self.input.word())
+            .bind(EXPIRE_AT_ONCE)
+            .fetch_all(&mut *db)
+            .await?;
         for id in &late {
             reject(db, *id, &OurFailure::Expired.error(), self.now_ms).await?;
         }

@@ -221,7 +221,7 @@ impl Mishap {
             Some(Self::NotConnected)
         } else if is(Event::Unanswered) {
             Some(status.map_or(Self::AnswerLost, Self::Status))
-        } else if is(Event::ToldToWait) {
+        } else if is(Event::ToldToWait) || is(Event::InProgress) {
             status.map(Self::Status)
         } else {
             None

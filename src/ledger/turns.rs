@@ -37,6 +37,15 @@ type Batch = (String, String);
 /// A due job, and whose turn it takes.
 type Due = (i64, (i64, Batch));
 
+/// Which jobs start next.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// The ledger's numbers of them, in the order in which they start.
+    pub(super) ids: Vec<i64>,
+    /// Not every batch was looked at: more may be due.
+    pub(super) more: bool,
+}
+
 /// The next lower priority at which something waits.
 pub(super) const PRIORITY: &str = "SELECT max(priority) FROM job WHERE state = 'ready' AND claim IS NULL \
     AND (kind = 'generate' OR seen_before IS NOT NULL) AND input = $1 AND priority < $2";
@@ -59,18 +68,18 @@ pub(super) const OLDEST: &str = "SELECT id FROM (SELECT id, project_id, batch_id
     AND json_extract(held.value, '$[0]') IN ('', project_id)) LIMIT $6";
 
 impl Turn {
-    /// Up to `limit` due jobs that hold no place yet, in the order in which they start.
+    /// Up to `limit` due jobs that hold no place yet.
     pub(super) async fn take(
         &mut self,
         db: &mut SqliteConnection,
         claim: &Claim,
         limit: usize,
-    ) -> Result<Vec<i64>, LedgerError> {
+    ) -> Result<Chosen, LedgerError> {
         let aged = (1..=limit as u64).filter(|n| (self.started + n).is_multiple_of(OLDEST_EACH)).count();
         let oldest = if aged == 0 { Vec::new() } else { oldest(db, claim, limit).await? };
         // So many more, in case that those which go first for their age have their turn too.
         let wanted = limit + aged;
-        let mut in_turn = Vec::new();
+        let (mut in_turn, mut more) = (Vec::new(), false);
         let mut priority = i64::MAX;
         while limit > 0 && in_turn.len() < wanted {
             let lower: Option<i64> = sqlx::query_scalar(PRIORITY)
@@ -80,24 +89,28 @@ impl Turn {
                 .await?;
             let Some(lower) = lower else { break };
             priority = lower;
-            in_turn.extend(self.round(db, claim, priority, wanted - in_turn.len()).await?);
+            let (due, is_all) = self.round(db, claim, priority, wanted - in_turn.len()).await?;
+            in_turn.extend(due);
+            more |= !is_all;
         }
-        Ok(self.merge(&oldest, &in_turn, limit))
+        Ok(Chosen { ids: self.merge(&oldest, &in_turn, limit), more })
     }
 
-    /// Due jobs of one priority, batch after batch in turns.
+    /// Due jobs of one priority, batch after batch in turns, and whether these are all there are up to the end of the
+    /// round, or as many as are wanted.
     async fn round(
         &mut self,
         db: &mut SqliteConnection,
         claim: &Claim,
         priority: i64,
         wanted: usize,
-    ) -> Result<Vec<Due>, LedgerError> {
+    ) -> Result<(Vec<Due>, bool), LedgerError> {
         let began = self.after.get(&priority).cloned().unwrap_or_default();
         let mut queues: Vec<(Batch, Vec<i64>)> = Vec::new();
-        let (mut at, mut wrapped) = (began.clone(), false);
+        let (mut at, mut wrapped, mut is_all) = (began.clone(), false, false);
         for _ in 0..BATCHES_AT_ONCE {
             if queues.len() >= wanted {
+                is_all = true;
                 break;
             }
             match next_batch(db, claim, priority, &at).await? {
@@ -107,7 +120,10 @@ impl Turn {
                     (at, wrapped) = (Batch::default(), true);
                     continue;
                 }
-                Some(_) | None => break,
+                Some(_) | None => {
+                    is_all = true;
+                    break;
+                }
             }
             let due = due_of(db, claim, priority, &at, wanted).await?;
             if !due.is_empty() {
@@ -118,7 +134,8 @@ impl Turn {
             self.after.insert(priority, at);
         }
         let in_turn = in_turns(&queues, wanted).into_iter();
-        Ok(in_turn.map(|(id, batch)| (id, (priority, batch))).collect())
+        // Past the end of the round those behind it were looked at before: what is not due yet is not searched for ever.
+        Ok((in_turn.map(|(id, batch)| (id, (priority, batch))).collect(), is_all || wrapped))
     }
 
     /// Puts both orders together and moves on.

@@ -186,7 +186,7 @@ impl Submit {
         let held = plan.claim.limit == 0 && (plan.tries.is_empty() || permits > 0);
         let work = self.claim(Claim { limit: permitted, ..plan.claim }, &in_force, under_way).await?;
         let all = u32::try_from(work.claimed.len()).unwrap_or(u32::MAX) == permitted;
-        Ok(if lifted || work.expired > 0 {
+        Ok(if lifted || work.expired > 0 || work.more {
             Round::Busy
         } else if held {
             Round::Idle

@@ -14,6 +14,7 @@ async fn after_a_lost_answer_the_job_never_goes_back_to_ready() {
         Again::NotConnected,
         Again::Unanswered,
         Again::ToldToWait,
+        Again::InProgress,
         Again::Held,
         Again::NotFound,
         Again::FoundInPart,

@@ -95,7 +95,7 @@ impl Submit {
             Verdict::NotConnected => (Again::NotConnected, back_off),
             Verdict::Unknown => (Again::Unanswered, back_off.max(self.settings.repeat_after)),
             Verdict::Wait(Wait::InProgress) => {
-                (Again::ToldToWait, retry_after(refusal, Duration::from_secs(1)))
+                (Again::InProgress, retry_after(refusal, Duration::from_secs(1)))
             }
             // It goes first when a job has ended; the limits say when.
             Verdict::Wait(Wait::RateLimited) if bound == Some(Bound::RunningJobs) => {
@@ -182,7 +182,7 @@ impl Submit {
         let outcome = match &write.outcome {
             AttemptOutcome::Accepted(_) => Some("accepted"),
             AttemptOutcome::Again(Again::Held) => Some("held"),
-            AttemptOutcome::Again(Again::ToldToWait) => Some("rate_limited"),
+            AttemptOutcome::Again(Again::ToldToWait | Again::InProgress) => Some("rate_limited"),
             AttemptOutcome::Again(Again::Unanswered) | AttemptOutcome::Parked(..) => Some("unknown"),
             AttemptOutcome::Rejected(..) => Some("refused"),
             // Nothing has left, or nothing is known better than before.

@@ -76,11 +76,12 @@ impl Submit {
         in_force: &InForce,
         tests: &mut Tests,
     ) -> Result<bool, LedgerError> {
-        if !work.claimed.is_empty() {
-            tests.asking.retain(|(scope, _)| *scope != tried.scope);
+        if work.full && work.claimed.is_empty() {
             return Ok(false);
         }
-        if work.full {
+        // Where nothing is due, it is not searched for again before the hold's next test.
+        tests.asking.retain(|(scope, _)| *scope != tried.scope);
+        if !work.claimed.is_empty() {
             return Ok(false);
         }
         let mut lifted = false;

@@ -45,7 +45,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::projects::Outcome;
 use super::reads::Reads;
-use crate::layers::{ListQuery, Priority};
+use crate::layers::{ListQuery, Pages, PagesEnd, Priority};
 
 /// Containers a page: the API's most.
 const PAGE: u32 = 200;
@@ -96,48 +96,46 @@ impl Reads {
         let mut swept = Swept {
             project: Arc::clone(&plan.project),
             asked_ms: 0,
-            outcome: Outcome::TooLong,
+            outcome: Outcome::Failed,
             pages: 0,
             shown: HashSet::new(),
         };
-        let mut query = ListQuery {
+        let query = ListQuery {
             statuses: vec!["queued".to_owned(), "generating".to_owned()],
             since: since(plan.first_post_ms, self.furthest_skew()),
             limit: Some(PAGE),
             ..ListQuery::default()
         };
-        while swept.pages < plan.page_limit {
+        let mut pages = Pages::new(query, u32::try_from(plan.page_limit).unwrap_or(u32::MAX));
+        while let Some(query) = pages.next_query() {
             let permit = self.track.limits.acquire_read(Priority::Sweep).await;
             if self.track.desk.reads_are_held() {
                 permit.unused();
-                swept.outcome = Outcome::Failed;
                 return swept;
             }
             self.kept.other_granted();
             if swept.pages == 0 {
                 swept.asked_ms = self.track.desk.clock.now_ms();
             }
-            let answer = self.track.api.list(&plan.project, &query).await;
+            let answer = self.track.api.list(&plan.project, query).await;
             permit.answered();
             swept.pages += 1;
-            match answer {
-                Ok(page) => {
+            match pages.turn(answer) {
+                Ok(items) => {
                     self.track.desk.troubles.answered("list");
-                    swept.shown.extend(page.items.iter().map(|item| plan.hasher.hash_one(item.id.as_str())));
-                    query.cursor = page.next_cursor;
+                    swept.shown.extend(items.iter().map(|item| plan.hasher.hash_one(item.id.as_str())));
                 }
                 Err(trouble) => {
                     self.troubled("list", &trouble).await;
                     tracing::debug!(stage = "track", project = %plan.project, page = swept.pages, ?trouble, "a sweep was cut short");
-                    swept.outcome = Outcome::Failed;
-                    return swept;
                 }
             }
-            if query.cursor.is_none() {
-                swept.outcome = Outcome::Whole;
-                return swept;
-            }
         }
+        swept.outcome = match pages.end() {
+            Some(PagesEnd::Whole) => Outcome::Whole,
+            Some(PagesEnd::PageLimit | PagesEnd::CursorRepeated) => Outcome::TooLong,
+            Some(PagesEnd::Failed) | None => Outcome::Failed,
+        };
         swept
     }
 }

@@ -1,5 +1,6 @@
 //! `rate_limit.svg`: for each load how late records were over time, and how many requests it took.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::Path;
 
@@ -17,6 +18,8 @@ const PANEL_HEIGHT: u32 = 260;
 const KINDS: [&str; 6] = ["start", "job", "container", "list", "other read", "429"];
 /// Lags below this are drawn here: the axis is logarithmic.
 const LAG_SECONDS_MIN: f64 = 0.1;
+/// Dots that find room beside and above each other in a panel.
+const CELLS: (f64, f64) = (150.0, 60.0);
 
 /// Draws one line of panels for each load.
 pub fn draw(path: &Path, rows: &[Row]) -> Drawn {
@@ -55,13 +58,9 @@ fn draw_lag(area: &Area<'_>, load: &[Row]) -> Drawn {
     chart.configure_mesh().x_desc("API seconds since the first brief").light_line_style(WHITE).draw()?;
     for row in load {
         let color = color(row.client);
-        let dots = row.lag_over_time.iter();
+        let dots = apart(&row.lag_over_time, last, most).into_iter();
         chart
-            .draw_series(
-                dots.map(|(at, lag)| {
-                    Circle::new((*at, lag.max(LAG_SECONDS_MIN)), 2, color.mix(0.6).filled())
-                }),
-            )?
+            .draw_series(dots.map(|dot| Circle::new(dot, 2, color.mix(0.6).filled())))?
             .label(row.client.name())
             .legend(move |(x, y)| Circle::new((x + 8, y), 4, color.filled()));
     }
@@ -71,6 +70,17 @@ fn draw_lag(area: &Area<'_>, load: &[Row]) -> Drawn {
         .background_style(WHITE.mix(0.8))
         .draw()?;
     Ok(())
+}
+
+/// One of the dots that would lie upon each other: thousands of records shall not make a picture of megabytes.
+fn apart(dots: &[(f64, f64)], last: f64, most: f64) -> Vec<(f64, f64)> {
+    let mut cells = HashSet::new();
+    let dots = dots.iter().map(|(at, lag)| (*at, lag.max(LAG_SECONDS_MIN)));
+    dots.filter(|(at, lag)| {
+        let height = (lag / LAG_SECONDS_MIN).log(most / LAG_SECONDS_MIN);
+        cells.insert(format!("{:.0} {:.0}", at / last * CELLS.0, height * CELLS.1))
+    })
+    .collect()
 }
 
 fn draw_requests(area: &Area<'_>, load: &[Row]) -> Drawn {

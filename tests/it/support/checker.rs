@@ -44,6 +44,8 @@ pub struct Evidence {
     pub expected_runs: Vec<ExpectedRun>,
     /// The reasons of all dead letters that there must be.
     pub expected_dead_letters: Vec<&'static str>,
+    /// The `briefId`s that have not ended, and must not have.
+    pub expected_open: Vec<&'static str>,
     /// So many jobs wait for a person's decision, as they must.
     pub expected_parked: usize,
     /// How often the worker was killed: each may have cost a job one attempt.
@@ -97,7 +99,7 @@ impl Evidence {
     /// ledger that never gets there is taken as it is). A worker may be at it.
     pub async fn with_ledger(self, dir: &Path) -> Self {
         let secrets = self.all_secrets();
-        let ledger = LedgerRows::once_settled(&dir.join("briefd.db"), &secrets).await;
+        let ledger = LedgerRows::once_settled(&dir.join("briefd.db"), &secrets, &self.expected_open).await;
         Self { ledger: Some(ledger), ..self }
     }
 

@@ -35,9 +35,30 @@ async fn what_is_not_found_is_posted_as_before() {
 async fn jobs_whose_attempts_were_all_harmless_are_never_looked_up() {
     let bench = Bench::new().await;
     bench.send("a", json!({})).await;
-    let wait = Post::Refused(409, "CONFLICT", json!({"subcode": "IDEMPOTENCY_IN_PROGRESS"}));
+    let wait = Post::Refused(429, "RATE_LIMITED", json!(null));
     bench.posts(&[wait.clone(), wait.clone(), wait.clone(), wait, Post::Through]).await;
     assert_eq!((bench.state("a").await.as_str(), bench.reads()), ("running", 0));
+}
+
+#[tokio::test]
+async fn a_first_post_that_finds_another_in_progress_may_have_bought_it() {
+    let bench = Bench::new().await;
+    // Look-ups are known to work from here on.
+    bench.send("before", json!({})).await;
+    bench.go_on().await;
+    bench.send("a", json!({"expiresAt": "2026-05-01T00:10:00Z"})).await;
+    let in_progress = Post::Refused(409, "CONFLICT", json!({"subcode": "IDEMPOTENCY_IN_PROGRESS"}));
+    bench.posts(&[in_progress]).await;
+    assert_eq!(bench.state("a").await, "submitting");
+    // Neither time nor other content makes it something that never left.
+    bench.minutes_pass(12);
+    let changed = brief("a", json!({"brief": {"hook": "another"}}));
+    assert_eq!(bench.decide(changed, true).await, Decision::Conflict);
+    bench.posts(&[Post::Refused(422, "QUANTUM_FLUX", json!(null))]).await;
+    assert_eq!(bench.state("a").await, "submitting");
+    bench.minutes_pass(10);
+    bench.go_on().await;
+    assert_eq!((bench.state("a").await.as_str(), bench.jobs_made()), ("running", 2));
 }
 
 #[tokio::test]

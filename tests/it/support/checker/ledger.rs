@@ -59,6 +59,7 @@ pub struct JobRow {
 #[derive(Clone, Debug, Default, sqlx::FromRow)]
 pub struct OutboxRow {
     pub channel: String,
+    pub input: String,
     pub message_id: String,
     pub kind: String,
     pub routing_key: String,
@@ -70,12 +71,12 @@ pub struct OutboxRow {
 
 impl LedgerRows {
     /// The ledger at `path` once nothing in it is open or unsent, or after the bound as it is then.
-    pub async fn once_settled(path: &Path, secrets: &[String]) -> Self {
+    pub async fn once_settled(path: &Path, secrets: &[String], open: &[&str]) -> Self {
         let mut last = Self::default();
         // Whatever is not settled at the end of the bound is for the judge to tell.
         eventually(PROMPTLY, async || {
             last = Self::read(path, secrets).await;
-            last.is_settled().then_some(())
+            last.is_settled(open).then_some(())
         })
         .await;
         last
@@ -108,9 +109,15 @@ impl LedgerRows {
         })
     }
 
-    fn is_settled(&self) -> bool {
-        let ended = |job: &JobRow| !matches!(job.state.as_str(), "ready" | "submitting" | "running");
+    /// Nothing is left to do, but for the briefs that stay open.
+    fn is_settled(&self, open: &[&str]) -> bool {
+        let ended = |job: &JobRow| !job.is_open() || self.is_of(job.brief, open);
         self.jobs.iter().all(ended) && self.outbox.iter().all(|row| row.state != "pending")
+    }
+
+    /// Whether a row is of one of these briefs.
+    pub fn is_of(&self, brief: i64, ids: &[&str]) -> bool {
+        self.briefs.iter().any(|row| row.id == brief && ids.contains(&row.brief_id.as_str()))
     }
 
     /// How a violation calls a run.
@@ -119,6 +126,20 @@ impl LedgerRows {
             Some(row) => format!("{}/{}/{} run {run}", row.project_id, row.batch_id, row.brief_id),
             None => format!("brief {brief} run {run}"),
         }
+    }
+}
+
+impl JobRow {
+    /// It goes on by itself.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state.as_str(), "ready" | "submitting" | "running")
+    }
+}
+
+impl OutboxRow {
+    /// It came, or shall come, out of the dead-letter exchange; what a file's lines lead to is told by the command.
+    pub fn is_queued_dead_letter(&self) -> bool {
+        self.channel == "dead_letter" && self.input == "queue"
     }
 }
 

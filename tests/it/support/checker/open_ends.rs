@@ -10,17 +10,17 @@ use super::report::{Promise, Report};
 
 /// Says which jobs have no end, and which were ended without knowing.
 pub fn check(ledger: &LedgerRows, evidence: &Evidence, report: &mut Report) {
-    check_open(ledger, evidence.expected_parked, report);
+    check_open(ledger, evidence, report);
     check_rejected(ledger, &evidence.account, report);
     check_worn_out(ledger, evidence.crashes, report);
 }
 
 /// No job is left open, and as many are parked as must be.
-fn check_open(ledger: &LedgerRows, expected_parked: usize, report: &mut Report) {
+fn check_open(ledger: &LedgerRows, evidence: &Evidence, report: &mut Report) {
+    let expected_parked = evidence.expected_parked;
     let name = |job: &JobRow| format!("the {} of {}", job.kind, ledger.name_of(job.brief, job.run));
-    for job in
-        ledger.jobs.iter().filter(|job| matches!(job.state.as_str(), "ready" | "submitting" | "running"))
-    {
+    let stays_open = |job: &JobRow| ledger.is_of(job.brief, &evidence.expected_open);
+    for job in ledger.jobs.iter().filter(|job| job.is_open() && !stays_open(job)) {
         report.add(Promise::P3, format!("{} is still '{}': its outcome is not known", name(job), job.state));
     }
     let parked: Vec<&JobRow> = ledger.jobs.iter().filter(|job| job.state == "parked").collect();

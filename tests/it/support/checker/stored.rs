@@ -12,7 +12,8 @@ use crate::support::message::{Envelope, Message};
 pub fn check(ledger: &LedgerRows, evidence: &Evidence, report: &mut Report) {
     check_sent(ledger, report);
     check_bytes(ledger, &evidence.records, report);
-    check_runs(ledger, &evidence.expected_runs, report);
+    check_asked(ledger, &evidence.expected_runs, report);
+    check_ended(ledger, &evidence.expected_open, report);
     check_dead_letters(ledger, &evidence.dead_letters, report);
 }
 
@@ -72,8 +73,8 @@ fn as_message(row: &OutboxRow, came: &Message) -> Message {
     Message { body: row.body.clone(), envelope }
 }
 
-/// Every run that was asked for is there, every run has ended, and in all its records.
-fn check_runs(ledger: &LedgerRows, expected: &[ExpectedRun], report: &mut Report) {
+/// Every run that was asked for is there.
+fn check_asked(ledger: &LedgerRows, expected: &[ExpectedRun], report: &mut Report) {
     for run in expected {
         let batch = run.batch_id.clone().unwrap_or_default();
         let brief = ledger.briefs.iter().find(|brief| {
@@ -90,11 +91,17 @@ fn check_runs(ledger: &LedgerRows, expected: &[ExpectedRun], report: &mut Report
             );
         }
     }
-    for brief in ledger.briefs.iter().filter(|brief| !has_ended(&brief.state) && brief.state != "parked") {
-        let name = ledger.name_of(brief.id, brief.run);
-        report.add(Promise::P2, format!("{name} has not ended: the brief is '{}'", brief.state));
+}
+
+/// Every run has ended, and in all its records.
+fn check_ended(ledger: &LedgerRows, open: &[&str], report: &mut Report) {
+    for brief in &ledger.briefs {
+        if !has_ended(&brief.state) && brief.state != "parked" && !ledger.is_of(brief.id, open) {
+            let name = ledger.name_of(brief.id, brief.run);
+            report.add(Promise::P2, format!("{name} has not ended: the brief is '{}'", brief.state));
+        }
     }
-    for run in ledger.runs.iter().filter(|run| run.state != "parked") {
+    for run in ledger.runs.iter().filter(|run| run.state != "parked" && !ledger.is_of(run.brief, open)) {
         let name = ledger.name_of(run.brief, run.run);
         if !has_ended(&run.state) && run.state != "superseded" {
             report.add(Promise::P2, format!("{name} has not ended: the run is '{}'", run.state));
@@ -117,7 +124,7 @@ fn has_ended(state: &str) -> bool {
 /// What was set aside came, each once or again under the same id.
 fn check_dead_letters(ledger: &LedgerRows, came: &[Message], report: &mut Report) {
     let came: BTreeSet<&str> = came.iter().map(|letter| letter.header("x-briefd-id")).collect();
-    let stored = ledger.outbox.iter().filter(|row| row.channel == "dead_letter");
+    let stored = ledger.outbox.iter().filter(|row| row.is_queued_dead_letter());
     let stored: BTreeSet<&str> = stored.map(|row| row.message_id.as_str()).collect();
     for id in stored.difference(&came) {
         report.add(Promise::P5, format!("dead letter {id} is stored, and nobody got it"));

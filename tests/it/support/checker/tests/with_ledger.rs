@@ -34,6 +34,7 @@ fn outbox_row(brief: i64, message: &Message) -> OutboxRow {
     let envelope = message.envelope.clone().unwrap();
     OutboxRow {
         channel: "record".to_owned(),
+        input: "queue".to_owned(),
         message_id: envelope.message_id.unwrap(),
         kind: envelope.kind.unwrap(),
         routing_key: envelope.routing_key,
@@ -56,6 +57,7 @@ fn clean_with_ledger() -> Evidence {
     evidence.account["keys"] = json!({"k1": keys("k1"), "k2": keys("k2")});
     let letter = OutboxRow {
         channel: "dead_letter".to_owned(),
+        input: "queue".to_owned(),
         message_id: "dead-4".to_owned(),
         state: "sent".to_owned(),
         ..OutboxRow::default()
