@@ -48,6 +48,8 @@ pub struct Evidence {
     pub expected_open: Vec<&'static str>,
     /// So many jobs wait for a person's decision, as they must.
     pub expected_parked: usize,
+    /// So many jobs never end at the API, as they must not.
+    pub expected_running: u64,
     /// How often the worker was killed: each may have cost a job one attempt.
     pub crashes: usize,
     /// API keys of the scene besides [`API_KEY`].
@@ -108,7 +110,7 @@ impl Evidence {
         let mut report = Report::default();
         let results = results::Results::read(&self.records, &mut report);
         results.check_runs(&self.expected_runs, &mut report);
-        purchases::check(&self.account, &results, self.ledger.as_ref(), &mut report);
+        purchases::check(self, &results, &mut report);
         check_dead_letters(&self.dead_letters, &self.expected_dead_letters, &mut report);
         results.check_troubles(&mut report);
         secrets::check(self, &mut report);

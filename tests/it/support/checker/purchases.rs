@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use sha2::{Digest as _, Sha256};
 
+use super::Evidence;
 use super::ledger::LedgerRows;
 use super::report::{Promise, Report};
 use super::results::{Record, Results, Run, name_of};
@@ -24,9 +24,6 @@ struct Account {
     keys: BTreeMap<String, Key>,
     #[serde(default)]
     jobs_by_key: BTreeMap<String, Vec<String>>,
-    /// Containers that one job made, and that a record without `jobId` tells of.
-    #[serde(skip)]
-    only_jobs_of: BTreeSet<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,44 +49,50 @@ struct Key {
 }
 
 /// Says what is wrong with the account by itself, and against the records.
-pub fn check(account: &Value, results: &Results, ledger: Option<&LedgerRows>, report: &mut Report) {
-    let account = match Account::deserialize(account) {
-        Ok(account) => account.with_jobs_that_nobody_told(results),
+pub fn check(evidence: &Evidence, results: &Results, report: &mut Report) {
+    let account = match Account::deserialize(&evidence.account) {
+        Ok(account) => account,
         Err(error) => {
             return report.add(Promise::P1, format!("the sandbox's account cannot be read: {error}"));
         }
     };
     check_keys(&account, report);
-    check_records(&account, results, report);
+    let told = told(&account, results);
+    check_records(&account, &told, report);
     check_intents(results, report);
     check_given_up(&account, results, report);
-    check_bill(&account, results, report);
-    if let Some(ledger) = ledger {
+    check_bill(&account, &told, report);
+    if evidence.expected_running == 0 || account.jobs_running != evidence.expected_running {
+        check_over(&account, report);
+    }
+    if let Some(ledger) = &evidence.ledger {
         check_stored_intents(&account, ledger, report);
     }
 }
 
-impl Account {
-    /// A job of which every answer was lost is known by its container alone, and its records have no `jobId`: they tell of
-    /// the one job that made that container.
-    fn with_jobs_that_nobody_told(mut self, results: &Results) -> Self {
-        let unnamed: BTreeSet<_> = results
-            .records()
-            .filter(|record| record.job_id.is_none())
-            .filter_map(|record| record.container_id.clone())
-            .collect();
-        let mut jobs: BTreeMap<String, usize> = BTreeMap::new();
-        for container in self.jobs.iter().flat_map(|job| &job.container_ids) {
-            *jobs.entry(container.clone()).or_default() += 1;
-        }
-        self.only_jobs_of = unnamed.into_iter().filter(|container| jobs.get(container) == Some(&1)).collect();
-        self
-    }
+/// Which records tell of which generation, `(job, container)`.
+type Told<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a Record>>;
 
-    /// Whether a record tells of this generation.
-    fn is_told(&self, told: &BTreeSet<(&str, &str)>, job: &str, container: &str) -> bool {
-        told.contains(&(job, container)) || self.only_jobs_of.contains(container)
+/// A job of which every answer was lost is known by its container alone, and its records have no `jobId`: those of one run
+/// tell of the first job that made the container and that no record names.
+fn told<'a>(account: &'a Account, results: &'a Results) -> Told<'a> {
+    let mut told = Told::new();
+    let mut nameless: BTreeMap<(&str, u64), Vec<&Record>> = BTreeMap::new();
+    for record in results.records() {
+        if let Some(generation) = record.generation() {
+            told.entry(generation).or_default().push(record);
+        } else if let Some(container) = &record.container_id {
+            nameless.entry((container, record.run)).or_default().push(record);
+        }
     }
+    for ((container, _), records) in nameless {
+        let of_it = account.jobs.iter().filter(|job| job.container_ids.iter().any(|id| id == container));
+        let mut untold = of_it.filter(|job| !told.contains_key(&(job.id.as_str(), container)));
+        if let Some(job) = untold.next() {
+            told.insert((job.id.as_str(), container), records);
+        }
+    }
+    told
 }
 
 /// One key, one job, one body.
@@ -118,20 +121,19 @@ fn check_keys(account: &Account, report: &mut Report) {
 }
 
 /// Whatever was bought was published, and nothing is published that was not bought.
-fn check_records(account: &Account, results: &Results, report: &mut Report) {
-    let told_of: BTreeSet<_> = results.records().filter_map(Record::generation).collect();
+fn check_records(account: &Account, told: &Told<'_>, report: &mut Report) {
     let mut bought = BTreeSet::new();
     for job in &account.jobs {
         for container in &job.container_ids {
             bought.insert((job.id.as_str(), container.as_str()));
-            if !account.is_told(&told_of, &job.id, container) {
+            if !told.contains_key(&(job.id.as_str(), container.as_str())) {
                 let job = &job.id;
                 report
                     .add(Promise::P2, format!("{container} of {job} was paid for and lost: no record of it"));
             }
         }
     }
-    for (job, container) in told_of.difference(&bought) {
+    for (job, container) in told.keys().filter(|generation| !bought.contains(*generation)) {
         report.add(Promise::P2, format!("a record tells of {container} of {job}, which the API never made"));
     }
 }
@@ -199,20 +201,13 @@ fn check_stored_intents(account: &Account, ledger: &LedgerRows, report: &mut Rep
 }
 
 /// Every credit that was charged has a completed record, and nothing is still reserved.
-fn check_bill(account: &Account, results: &Results, report: &mut Report) {
+fn check_bill(account: &Account, told: &Told<'_>, report: &mut Report) {
     let completed = |job: &Job| {
-        let of_job = |record: &&Record| {
-            let container =
-                record.container_id.as_deref().filter(|id| job.container_ids.iter().any(|own| own == id));
-            record.kind == "container.completed"
-                && container.is_some_and(|id| match &record.job_id {
-                    Some(told) => *told == job.id,
-                    None => account.only_jobs_of.contains(id),
-                })
+        let is_completed = |container: &&String| {
+            let records = told.get(&(job.id.as_str(), container.as_str()));
+            records.is_some_and(|records| records.iter().any(|record| record.kind == "container.completed"))
         };
-        let containers: BTreeSet<_> =
-            results.records().filter(of_job).map(|record| &record.container_id).collect();
-        len(containers.len())
+        len(job.container_ids.iter().filter(is_completed).count())
     };
     let price = |job: &Job| job.credits / len(job.container_ids.len()).max(1);
     let worth: u64 = account.jobs.iter().map(|job| price(job) * completed(job)).sum();
@@ -223,6 +218,10 @@ fn check_bill(account: &Account, results: &Results, report: &mut Report) {
             format!("{charged} credits were charged, but the completed records are worth {worth}"),
         );
     }
+}
+
+/// Nothing runs and nothing is reserved any more.
+fn check_over(account: &Account, report: &mut Report) {
     if account.jobs_running > 0 || account.credits.reserved > 0 {
         let (running, reserved) = (account.jobs_running, account.credits.reserved);
         report.add(
