@@ -174,6 +174,7 @@ pub fn command() -> clap::Command {
 /// not complete; 2 wrong usage; 3 bad settings or an input file that cannot be read; 4 a dependency could not be
 /// reached or refused, or the worker lock is taken; 130 `generate` interrupted.
 pub fn run() -> ExitCode {
+    let _armed = crate::crash_point::arm();
     let cli = Cli::parse();
     match carry_out(cli) {
         Ok(outcome) => ExitCode::from(outcome.code()),

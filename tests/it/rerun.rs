@@ -150,7 +150,7 @@ impl Scene {
             records: std::mem::take(&mut self.records),
             dead_letters: self.broker.take_rest("briefs.dead").await,
             expected_runs: first.chain(second_runs).collect(),
-            expected_dead_letters: Vec::new(),
+            ..Evidence::default()
         }
         .assert_clean();
     }

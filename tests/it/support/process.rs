@@ -138,7 +138,8 @@ impl Process {
         ended.unwrap_or_else(|| panic!("it has not ended within {within:?}; it said:\n{}", self.stderr()))
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
 
