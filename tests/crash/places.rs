@@ -201,6 +201,21 @@ fn no_call_of_the_broker_goes_without_its_places() {
 }
 
 #[test]
+fn a_release_has_no_crash_points() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest can be read");
+    let features = manifest
+        .split("[features]")
+        .nth(1)
+        .and_then(|rest| rest.split("\n[").next())
+        .expect("there are some");
+    assert!(
+        !features.lines().any(|line| line.starts_with("default")),
+        "no feature is on by itself: {features}"
+    );
+    assert!(manifest.lines().any(|line| line.starts_with("fail = ") && line.contains("optional = true")));
+}
+
+#[test]
 fn what_is_proved_elsewhere_exists() {
     let all = all();
     for (prefix, _) in ELSEWHERE {
