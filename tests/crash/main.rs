@@ -24,9 +24,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Scenes that run beside each other: most of their time they wait.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 6;
 /// A scene takes some seconds.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How often, and where, the program dies in one scene.
 #[derive(Clone, Debug)]
@@ -49,10 +49,11 @@ pub fn run_all(plans: Vec<Plan>) -> usize {
                 while let Some(plan) = next() {
                     match play(plan.clone()) {
                         Ok(hit) => drop(deaths.fetch_add(hit, Ordering::Relaxed)),
-                        Err(what) => wrong
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .push(format!("{:?}: {what}", plan.kills)),
+                        Err(what) => {
+                            let what = format!("{:?}: {what}", plan.kills);
+                            eprintln!("{what}");
+                            wrong.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+                        }
                     }
                 }
             });
