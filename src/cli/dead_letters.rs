@@ -41,15 +41,19 @@ pub struct DeadLettersArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// What is there, oldest first, and why
+    #[command(after_help = "Example:\n  briefd dead-letters list --reason UNREADABLE")]
     List(ListArgs),
     /// One of them: its body and what travelled beside it, secrets blanked
+    #[command(after_help = "Example:\n  briefd dead-letters show 1")]
     Show {
         /// Its number in the list, its id, or its message id
         which: String,
     },
     /// Send to the input exchange as it came first, each confirmed before it leaves the dead-letter queue
+    #[command(after_help = "Example:\n  briefd dead-letters requeue --reason delivery_limit")]
     Requeue(Which),
     /// Throw away for good
+    #[command(after_help = "Example:\n  briefd dead-letters discard 7f3a9c01be")]
     Discard(Which),
 }
 

@@ -700,7 +700,7 @@ async fn a_story_tells_what_was_unknown_and_how_it_became_known() {
 
 /// Fills a ledger with finished briefs in twenty batches, a record each, one in ten failed.
 const FILL: [&str; 4] = [
-    "INSERT INTO brief (id, project_id, batch_id, brief_id, input, run, state, touched, received_at, changed_at, pruned_at) SELECT value, 'p' || value % 7, 'batch-' || value % 20, 'b-' || value, 'queue', 1, \
+    "INSERT INTO brief (id, project_id, batch_id, brief_id, input, run, state, touched, received_at, changed_at, pruned_at) SELECT value, 'p' || (value % 7), 'batch-' || (value % 20), 'b-' || value, 'queue', 1, \
      CASE WHEN value % 10 = 0 THEN 'failed' ELSE 'completed' END, TRUE, 1777680000000 + value, 1777680000000 + value, NULL \
      FROM generate_series(1000, 100999)",
     "INSERT INTO run (brief, run, fingerprint, request, variant_count, priority, received_at, state, owed, made) \
