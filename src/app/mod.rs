@@ -5,6 +5,7 @@
 //! when it is over.
 
 mod account;
+mod cancel;
 pub mod credits;
 pub mod doctor;
 pub mod enqueue;
@@ -13,6 +14,7 @@ mod gauges;
 pub mod generate;
 mod growth;
 mod permits;
+pub mod reconcile;
 pub mod requests;
 pub mod rerun;
 pub mod run;
@@ -165,6 +167,7 @@ impl Worker {
         gauges::spawn(self, drain.clone());
         growth::spawn(self, drain.clone());
         requests::spawn(self);
+        cancel::spawn(self);
         rerun::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),

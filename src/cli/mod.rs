@@ -5,8 +5,10 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments of arguments are the help texts people read")]
 
+pub mod cancel;
 mod color;
 pub mod config;
+pub mod dead_letters;
 pub mod doctor;
 pub mod enqueue;
 pub mod generate;
@@ -18,6 +20,7 @@ mod names;
 mod progress;
 mod question;
 mod quote;
+pub mod reconcile;
 pub mod records;
 pub mod rerun;
 pub mod resolve;
@@ -88,6 +91,9 @@ enum Command {
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
+    Cancel(cancel::CancelArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Ledger(ledger::LedgerArgs),
     Topology(topology::TopologyArgs),
     Doctor(doctor::DoctorArgs),
@@ -168,6 +174,7 @@ pub fn command() -> clap::Command {
 /// not complete; 2 wrong usage; 3 bad settings or an input file that cannot be read; 4 a dependency could not be
 /// reached or refused, or the worker lock is taken; 130 `generate` interrupted.
 pub fn run() -> ExitCode {
+    let _armed = crate::crash_point::arm();
     let cli = Cli::parse();
     match carry_out(cli) {
         Ok(outcome) => ExitCode::from(outcome.code()),
@@ -200,6 +207,9 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::Hold(_)
         | Command::Release(_)
         | Command::Resolve(_)
+        | Command::Cancel(_)
+        | Command::DeadLetters(_)
+        | Command::Reconcile(_)
         | Command::Ledger(_)
         | Command::Topology(_)
         | Command::Doctor(_)
@@ -256,6 +266,13 @@ async fn asynchronous(
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::Cancel(args) => cancel::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::Reconcile(args) => {
+            reconcile::run(args, &loaded.settings, (&clock, screen), &mut std::io::stdout()).await
+        }
+        Command::DeadLetters(args) => {
+            dead_letters::run(args, &loaded.settings, yes, &mut std::io::stdout()).await
+        }
         Command::Ledger(args) => ledger::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;

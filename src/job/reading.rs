@@ -105,6 +105,8 @@ pub struct ListedContainer {
     pub id: String,
     /// Where it stands, by the list.
     pub status: ApiStatus,
+    /// `format`
+    pub format: Option<String>,
     /// `approvalStatus`
     pub approval_status: Option<String>,
     /// `createdAt`

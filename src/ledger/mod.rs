@@ -14,6 +14,7 @@
 mod ages;
 mod attempt;
 mod batch;
+mod cancel;
 mod claim;
 mod decide;
 mod decision;
@@ -32,6 +33,7 @@ mod outbox;
 mod plan;
 mod prune;
 mod read;
+mod reconcile;
 mod request;
 mod resolve;
 mod rows;
@@ -45,6 +47,7 @@ mod standing;
 mod summary;
 mod totals;
 mod turns;
+mod unmade;
 mod upkeep;
 mod waiting;
 mod wake;
@@ -56,6 +59,7 @@ mod tests;
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
 pub use batch::FinishBatches;
+pub use cancel::{Cancel, CancelAsked, CancelCounts, CancelDue, CancelOf, CancelStep};
 pub use claim::{Claim, Claimed, Work};
 pub use decide::{Decide, Received};
 pub use decision::Decision;
@@ -79,6 +83,7 @@ pub use read::{
     LateRows, Pace, ParkedBrief, RecentBatch, RecordFilter, RecordStory, RerunFilter, Rerunnable, RunStory,
     StateCounts, StoredRecord, Story, Waiting,
 };
+pub use reconcile::{AdoptFound, KnownContainer, UnnamedJob, Unpublished};
 pub use request::{Request, RequestDone};
 pub use resolve::{ParkedJob, Resolution, Resolve, Resolved};
 pub use rows::Input;

@@ -2,9 +2,9 @@
 //!
 //! - `batches`: how far each batch is, and why what did not complete did not.
 //! - `briefs`: one line a brief, paged by its number.
-//! - `reruns`: briefs that may be run again, paged by their number.
 //! - `known`: which briefs are known already.
 //! - `pace`: how fast it goes just now.
+//! - `reruns`: briefs that may be run again, paged by their number.
 //! - `records`: the stored bytes of records, paged by their number.
 //! - `story`: everything that is stored about one brief.
 //!

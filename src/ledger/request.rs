@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::rows::{Table, next_id};
 use super::writer::Write;
 use super::{LedgerError, Reader};
+use crate::crash_point::reached;
 
 /// Something an operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -42,7 +43,9 @@ impl Request {
             .bind(&asked.reason)
             .execute(&mut *transaction)
             .await?;
+        reached("ledger", "append", "before_commit");
         transaction.commit().await?;
+        reached("ledger", "append", "after_commit");
         connection.close().await?;
         Ok(id)
     }

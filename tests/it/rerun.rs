@@ -150,7 +150,7 @@ impl Scene {
             records: std::mem::take(&mut self.records),
             dead_letters: self.broker.take_rest("briefs.dead").await,
             expected_runs: first.chain(second_runs).collect(),
-            expected_dead_letters: Vec::new(),
+            ..Evidence::default()
         }
         .assert_clean();
     }
@@ -297,7 +297,7 @@ async fn what_reviewers_rejected_is_made_anew_and_what_they_approved_is_not() {
     };
     let why = json!({"reason": "off brand"});
     for n in [1, 2] {
-        scene.sandbox.post_with(&format!("/v1/content/{}/reject", container(n)), &why).await;
+        scene.sandbox.post_body(&format!("/v1/content/{}/reject", container(n)), &why).await;
     }
     let plan = scene.told(&["rerun", "--batch", "b", "--rejected", "--dry-run", "--json"]).await;
     assert_eq!((&plan["briefs"], &plan["groups"][0]["deed"]), (&json!(2), &json!("regenerate")));

@@ -21,9 +21,9 @@ async fn no_query_scans_a_table_that_grows() {
         .into_iter()
         .chain(briefs::PLANNED)
         .chain(records::PLANNED)
-        .chain(reruns::PLANNED)
         .chain(pace::PLANNED)
         .chain(known::PLANNED)
+        .chain(reruns::PLANNED)
         .chain([BRIEFS.from]);
     for query in queries {
         let plan: Vec<(i64, i64, i64, String)> =

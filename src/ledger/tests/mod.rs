@@ -1,6 +1,7 @@
 //! The ledger on real files. Every write of a [`Bench`] is followed by counting everything again (P8).
 
 mod batch;
+mod cancel;
 mod conflicts;
 mod decisions;
 mod life;

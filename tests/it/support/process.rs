@@ -84,11 +84,6 @@ impl Process {
         fs::read_to_string(self.output.with_extension("err")).expect("the output file can be read")
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Asks it to end.
     pub fn sigterm(&self) {
         self.signal("TERM");
@@ -143,7 +138,8 @@ impl Process {
         ended.unwrap_or_else(|| panic!("it has not ended within {within:?}; it said:\n{}", self.stderr()))
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
 
@@ -299,11 +295,11 @@ impl SandboxProcess {
 
     /// Does what somebody else with the same account may do, such as `/v1/jobs/ID/cancel`.
     pub async fn post(&self, path: &str) {
-        self.post_with(path, &Value::Object(serde_json::Map::new())).await;
+        self.post_body(path, &Value::Object(serde_json::Map::new())).await;
     }
 
     /// The same with a body.
-    pub async fn post_with(&self, path: &str, body: &Value) {
+    pub async fn post_body(&self, path: &str, body: &Value) {
         let url = format!("{}{path}", self.url);
         let request = client().post(&url).header("X-Api-Key", API_KEY).body(body.to_string());
         let answer = request.send().await.expect("the sandbox answers");
