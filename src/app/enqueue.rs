@@ -10,12 +10,13 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::survey::Batching;
-use crate::brief::{Brief, Rules, keys, parse, with_batch};
+use crate::brief::{Brief, Identity, Rules, keys, parse, with_batch};
 use crate::broker::{ConnectError, Publisher, Purpose, TopologyError, connect, topology};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::files::BriefFile;
 use crate::flow::{Channel, Delivery, Outgoing, Properties, SendOutcome, Sink as _, Source as _};
+use crate::ledger::{LedgerError, Reader, StateCounts};
 use crate::telemetry::Metrics;
 
 /// Lines that are reported word for word; beyond, they are only counted.
@@ -40,6 +41,8 @@ pub struct Enqueued {
     pub problems: Vec<LineProblem>,
     /// How many there are.
     pub problem_count: u64,
+    /// In a dry run: briefs that the ledger knows already; `None`: there is no ledger here.
+    pub known: Option<StateCounts>,
 }
 
 /// A line that was not sent.
@@ -87,19 +90,25 @@ pub enum EnqueueError {
     },
 }
 
-/// Reads the file to its end and sends nothing.
+/// Reads the file to its end and sends nothing; the ledger, where there is one, tells which briefs it knows.
 pub async fn dry_run(
     settings: &Settings,
     mut source: BriefFile,
     batching: Batching<'_>,
     clock: &Clock,
-) -> Enqueued {
+    reader: Option<&Reader>,
+) -> Result<Enqueued, LedgerError> {
     let mut reading = Reading::new(settings, batching, clock);
+    reading.done.known = reader.map(|_| StateCounts::default());
     while let Some(deliveries) = source.receive(settings.publish.concurrency).await {
         let messages = reading.messages(deliveries);
         reading.done.briefs += u64::try_from(messages.len()).unwrap_or(u64::MAX);
+        let identities = std::mem::take(&mut reading.identities);
+        if let (Some(reader), Some(known)) = (reader, &mut reading.done.known) {
+            known.add_all(&reader.known(&identities).await?);
+        }
     }
-    reading.done
+    Ok(reading.done)
 }
 
 /// Sends the file; `watch` is told how many briefs the broker has.
@@ -152,18 +161,28 @@ struct Reading<'a> {
     clock: &'a Clock,
     /// Message ids, with the line each came from first.
     seen: HashMap<Uuid, u64>,
+    /// Whose messages were made last.
+    identities: Vec<Identity>,
     done: Enqueued,
 }
 
 impl<'a> Reading<'a> {
     fn new(settings: &'a Settings, batching: Batching<'a>, clock: &'a Clock) -> Self {
         let rules = batching.rules(settings);
-        Self { settings, rules, clock, seen: HashMap::new(), done: Enqueued::default() }
+        Self {
+            settings,
+            rules,
+            clock,
+            seen: HashMap::new(),
+            identities: Vec::new(),
+            done: Enqueued::default(),
+        }
     }
 
     /// The messages of some lines; what is wrong with the others is noted.
     fn messages(&mut self, deliveries: Vec<Delivery>) -> Vec<Outgoing> {
         let mut messages = Vec::with_capacity(deliveries.len());
+        self.identities.clear();
         for delivery in deliveries {
             match self.message(&delivery) {
                 Ok(Some(message)) => messages.push(message),
@@ -192,6 +211,7 @@ impl<'a> Reading<'a> {
             return Err(("TOO_LARGE", problem));
         }
         self.seen.insert(id, delivery.position);
+        self.identities.push(brief.identity.clone());
         Ok(Some(Outgoing {
             row: i64::try_from(delivery.position).unwrap_or(i64::MAX),
             channel: Channel::Brief,

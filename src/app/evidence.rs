@@ -1,11 +1,11 @@
-//! What the API can tell before a person's word is taken for it: asked by a command, beside the worker.
+//! What the API can tell a command beside the worker: about a job that a person names, and how far a container is.
 
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::job::Trouble;
-use crate::layers::Client;
+use crate::layers::{Client, Progress};
 use crate::ledger::ParkedJob;
 use crate::stages::same_brief;
 use crate::telemetry::Metrics;
@@ -55,6 +55,16 @@ pub async fn about(settings: &Settings, job_id: &str, parked: &ParkedJob) -> Evi
         job.container_ids
     };
     Evidence::Known { containers, format }
+}
+
+/// Asks the API how far a container is: one read. The error is why nobody knows, in a line for people.
+pub async fn progress(settings: &Settings, container_id: &str) -> Result<Progress, String> {
+    let client = Client::new(&settings.layers, Clock::system(), Metrics::new([]))
+        .map_err(|error| error.to_string())?;
+    match tokio::time::timeout(LIMIT, client.progress(container_id)).await {
+        Ok(answer) => answer.map_err(|trouble| client.blank_key(&why(&trouble))),
+        Err(_late) => Err("no answer in time".to_owned()),
+    }
 }
 
 fn why(trouble: &Trouble) -> String {

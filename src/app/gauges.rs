@@ -51,11 +51,17 @@ impl Gauges {
     async fn run(mut self) {
         self.balance().await;
         loop {
+            self.tell_of_the_ledger();
             if let Err(error) = self.update().await {
                 tracing::debug!(%error, "gauges could not be brought up to date");
             }
             self.desk.clock.sleep(EVERY).await;
         }
+    }
+
+    /// `/readyz` is no while nothing can be written.
+    fn tell_of_the_ledger(&self) {
+        self.desk.health.set_ready("ledger", self.desk.ledger.trouble().is_none());
     }
 
     /// Counts the rows again and compares them with the running totals (P8).
@@ -157,6 +163,9 @@ impl Gauges {
         }
         let of_hold = |text: &String| Notice { kind: NoticeKind::Hold, text: text.clone() };
         let mut notices: Vec<Notice> = self.held.sentences.iter().map(of_hold).collect();
+        if let Some(text) = self.desk.ledger.trouble() {
+            notices.push(Notice { kind: NoticeKind::Warning, text });
+        }
         if self.api.is_unreachable() {
             let text = "the Layers API cannot be reached".to_owned();
             notices.push(Notice { kind: NoticeKind::Warning, text });

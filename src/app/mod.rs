@@ -5,14 +5,21 @@
 //! when it is over.
 
 mod account;
+mod cancel;
+pub mod credits;
+pub mod doctor;
 pub mod enqueue;
 pub mod evidence;
 mod gauges;
 pub mod generate;
 mod growth;
 mod permits;
+pub mod reconcile;
 pub mod requests;
+pub mod rerun;
 pub mod run;
+#[cfg(test)]
+mod simulation;
 pub mod survey;
 
 use std::collections::BTreeMap;
@@ -148,25 +155,6 @@ impl Worker {
     {
         let drain = CancellationToken::new();
         let intake = Intake { desk: self.desk.clone(), source, settings: rulebook, api: self.api.clone() };
-        let submit = Submit {
-            desk: self.desk.clone(),
-            api: self.api.clone(),
-            limits: self.limits.clone(),
-            settings: Arc::new(self.settings.submit.clone()),
-            running_max: self.settings.layers.max_running_jobs,
-            prices: self.prices.clone(),
-            may_start: self.asked.clone(),
-            trial: Trial::default(),
-            observed: Arc::default(),
-        };
-        let track = Track {
-            desk: self.desk.clone(),
-            api: self.api.clone(),
-            limits: self.limits.clone(),
-            settings: Arc::new(self.settings.track.clone()),
-            prices: self.prices.clone(),
-            probe_interval: self.settings.submit.probe_interval,
-        };
         let publish = Publish {
             desk: self.desk.clone(),
             sink,
@@ -179,15 +167,42 @@ impl Worker {
         gauges::spawn(self, drain.clone());
         growth::spawn(self, drain.clone());
         requests::spawn(self);
+        cancel::spawn(self);
+        rerun::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),
-            submit: tokio::spawn(submit.run()),
-            track: tokio::spawn(track.run()),
+            submit: tokio::spawn(self.submit().run()),
+            track: tokio::spawn(self.track().run()),
             publish: tokio::spawn(publish.run()),
             drain,
         };
         self.desk.health.set_ready("stages", true);
         stages
+    }
+
+    fn submit(&self) -> Submit {
+        Submit {
+            desk: self.desk.clone(),
+            api: self.api.clone(),
+            limits: self.limits.clone(),
+            settings: Arc::new(self.settings.submit.clone()),
+            running_max: self.settings.layers.max_running_jobs,
+            prices: self.prices.clone(),
+            may_start: self.asked.clone(),
+            trial: Trial::default(),
+            observed: Arc::default(),
+        }
+    }
+
+    fn track(&self) -> Track {
+        Track {
+            desk: self.desk.clone(),
+            api: self.api.clone(),
+            limits: self.limits.clone(),
+            settings: Arc::new(self.settings.track.clone()),
+            prices: self.prices.clone(),
+            probe_interval: self.settings.submit.probe_interval,
+        }
     }
 
     /// The message rules of this worker.

@@ -34,7 +34,6 @@ pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
 }
 
 async fn run(limits: Limits, ledger: Ledger, clock: Clock) {
-    let mut failed = false;
     loop {
         let slice = limits.slice_wanted().await;
         let class = slice.class();
@@ -45,19 +44,11 @@ async fn run(limits: Limits, ledger: Ledger, clock: Clock) {
             forget_before_ms: limits.forget_before_ms(class).unwrap_or(i64::MIN),
         };
         match ledger.write(spend).await {
-            Ok(()) => {
-                slice.stored();
-                if failed {
-                    tracing::info!("the ledger can be written again; the API is asked again");
-                }
-                failed = false;
-            }
+            Ok(()) => slice.stored(),
             Err(error) => {
                 drop(slice);
-                if !failed {
-                    tracing::error!(%error, "the ledger cannot be written; the API is asked nothing until it can");
-                }
-                failed = true;
+                // The ledger says it, once.
+                tracing::debug!(%error, "permits could not be stored; the API is asked nothing until they can");
                 clock.sleep(AGAIN).await;
             }
         }

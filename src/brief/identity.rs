@@ -35,6 +35,11 @@ impl Fingerprint {
     }
 }
 
+/// The SHA-256 of a body's bytes, in hexadecimal: what both sides of a dispute can compute.
+pub fn body_hash(body: &str) -> String {
+    Fingerprint(Sha256::digest(body).into()).to_string()
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))

@@ -15,10 +15,13 @@
 mod body;
 mod compare;
 mod excerpt;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod identity;
 pub mod keys;
 mod message;
 mod parse;
+mod patch;
 mod routing;
 mod strict;
 mod validate;
@@ -31,10 +34,11 @@ use jiff::Timestamp;
 
 pub use body::{body, enqueueable, regenerate_body, with_batch};
 pub use compare::{differing_paths, only_brief_differs};
-pub use identity::{Fingerprint, Identity, NotAFingerprint};
+pub use identity::{Fingerprint, Identity, NotAFingerprint, body_hash};
 pub(crate) use message::drop_number_formats;
 pub use message::schema;
 pub use parse::{Rules, Unreadable, parse};
+pub use patch::{IDENTITY_FIELDS, patched, rerun_message};
 
 /// Most violations that one brief lists; a person mends the first few and tries again.
 pub const VIOLATIONS_MAX: usize = 50;

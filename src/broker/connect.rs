@@ -20,6 +20,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::ExposeSecret;
 use tokio::net::TcpStream;
 
+use super::guard::{self, Guarded};
 use super::{REPLY_SUCCESS, constant, tls};
 use crate::config::Amqp;
 
@@ -114,18 +115,16 @@ async fn open(amqp: &Amqp, purpose: Purpose) -> Result<Connection, ConnectError>
             .await
             .map_err(|error| ConnectError::tls(&amqp.address, &error))?;
     }
-    let runtime =
-        lapin::runtime::default_runtime().map_err(|error| ConnectError::handshake(&amqp.address, &error))?;
     let name = format!("briefd {}", purpose.word());
     // Recovery stays off (the default): it would hide from us which acknowledgements and confirms are void.
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let ready_stream = Mutex::new(Some(stream));
+    let ready_stream = Mutex::new(Some(AsyncTcpStream::Plain(Guarded::new(stream))));
     let take_stream = async move |_uri, _runtime| {
         let stream = ready_stream.lock().unwrap_or_else(PoisonError::into_inner).take();
         // lapin asks once: a second time would be its recovery, which is off.
         stream.ok_or_else(|| lapin::Error::from(io::Error::from(io::ErrorKind::NotConnected)))
     };
-    let inner = lapin::Connection::connector(uri, runtime, take_stream, properties)
+    let inner = lapin::Connection::connector(uri, guard::runtime(), take_stream, properties)
         .await
         .map_err(|error| ConnectError::handshake(&amqp.address, &error))?;
     Ok(Connection { inner, socket })

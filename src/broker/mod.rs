@@ -16,9 +16,13 @@
 
 mod connect;
 mod consumer;
+mod dead_letters;
 mod depths;
+mod guard;
+pub mod management;
 mod publisher;
 mod supervise;
+mod tame;
 mod tls;
 pub mod topology;
 mod wire;
@@ -29,6 +33,7 @@ use lapin::types::ShortString;
 
 pub use connect::{ConnectError, Connection, Purpose, connect};
 pub use consumer::Consumer;
+pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 pub use depths::Sampler;
 pub use publisher::Publisher;
 pub use supervise::Status;

@@ -8,14 +8,19 @@ use super::Outcome;
 use super::names::quoted;
 use super::progress::Screen;
 use super::quote::Quote;
+use super::status::limits;
 use super::table::{counted, thousands, wrap};
 use super::times::roughly;
+use crate::app::credits;
 use crate::app::enqueue::{self, Enqueued};
 use crate::app::survey::{Batching, Survey};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::files::BriefFile;
+use crate::job::BriefState;
+use crate::layers::Numbers;
 use crate::layers::limits::numbers;
+use crate::ledger::{LedgerError, Reader};
 
 /// Lines that were not sent and are named one by one.
 const PROBLEMS_SHOWN: usize = 20;
@@ -36,7 +41,7 @@ pub struct EnqueueArgs {
     /// The batch of every brief; default: the file's name without ending, for lines that name none
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Send nothing: check every line, and tell containers, credits and hours
+    /// Send nothing: check every line; tell containers, credits, hours, and which briefs the ledger knows
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -58,8 +63,24 @@ pub async fn run(
         batch_size: (survey.batch_size > 0).then_some(survey.batch_size),
     };
     let text = if args.dry_run {
-        let done = enqueue::dry_run(settings, source, batching, clock).await;
-        let text = quoted_text(&args.file.display().to_string(), &survey, settings);
+        let reader = match Reader::open(&settings.ledger.path).await {
+            Ok(reader) => Some(reader),
+            Err(LedgerError::Missing(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let done = enqueue::dry_run(settings, source, batching, clock, reader.as_ref()).await?;
+        let limits = match &reader {
+            Some(reader) => limits(reader, &settings.layers).await?,
+            None => numbers(settings.layers.tier, settings.layers.limits),
+        };
+        // Who has no key here has the prices of the settings.
+        let prices = match settings.require_api_key() {
+            Ok(()) => credits::ask(settings).await.prices,
+            Err(_) => settings.layers.prices.clone(),
+        };
+        let quote = Quote::new(&survey, &prices);
+        let mut text = quoted_text(&args.file.display().to_string(), &survey, &quote, limits);
+        text.push_str(&known_text(&done, settings));
         (text, done)
     } else {
         let bar = screen.bar(survey.briefs);
@@ -102,12 +123,11 @@ fn sent_text(done: &Enqueued, survey: &Survey, settings: &Settings) -> String {
 }
 
 /// What enqueueing the file would cost, in credits and hours.
-fn quoted_text(file: &str, survey: &Survey, settings: &Settings) -> String {
-    let quote = Quote::new(survey, &settings.layers.prices);
+fn quoted_text(file: &str, survey: &Survey, quote: &Quote, limits: Option<Numbers>) -> String {
     let mut lines = vec![format!("{file}: {}, {}; nothing was sent", quote.briefs(), quote.containers())];
     lines.extend(quote.table().lines().map(str::to_owned));
     lines.extend(quote.credits().map(|credits| format!("  about {} credits in all", thousands(credits))));
-    if let Some(limits) = numbers(settings.layers.tier, settings.layers.limits) {
+    if let Some(limits) = limits {
         let windows = survey.briefs.div_ceil(u64::from(limits.starts.max(1)));
         let time = limits.window.saturating_mul(u32::try_from(windows.saturating_sub(1)).unwrap_or(u32::MAX));
         let window = match limits.window.as_secs() {
@@ -122,6 +142,25 @@ fn quoted_text(file: &str, survey: &Survey, settings: &Settings) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Which of them the ledger knows, so that they cost less than was quoted.
+fn known_text(done: &Enqueued, settings: &Settings) -> String {
+    let text = match &done.known {
+        None => format!(
+            "no ledger at {}, so whether some were enqueued before is not known here",
+            settings.ledger.path.display()
+        ),
+        Some(known) if known.total() == 0 => "the ledger knows none of them".to_owned(),
+        Some(known) => format!(
+            "the ledger knows {} of them ({} open, {} completed, {} not): as they are, these are not bought again",
+            thousands(known.total()),
+            thousands(known.open()),
+            thousands(known.get(BriefState::Completed)),
+            thousands(known.not_completed()),
+        ),
+    };
+    wrap("  ", &text).join("\n") + "\n"
 }
 
 fn problems(done: &Enqueued) -> Vec<String> {
@@ -167,14 +206,23 @@ mod tests {
     #[test]
     fn a_dry_run_tells_containers_credits_and_hours() {
         let mut settings = Settings::builtin();
-        insta::assert_snapshot!(quoted_text("spring.csv", &survey(5_000), &settings), @r"
+        let quoted = |survey: &Survey, settings: &Settings| {
+            let layers = &settings.layers;
+            quoted_text(
+                "spring.csv",
+                survey,
+                &Quote::new(survey, &layers.prices),
+                numbers(layers.tier, layers.limits),
+            )
+        };
+        insta::assert_snapshot!(quoted(&survey(5_000), &settings), @r"
         spring.csv: 5,000 briefs, 10,003 containers; nothing was sent
           video_remix       10,000, credits unknown
           auto                   3, credits unknown
           the last one starts after 4.1 h (20 starts a minute)
         ");
         settings.layers.prices = [("video_remix".to_owned(), 120), ("auto".to_owned(), 120)].into();
-        insta::assert_snapshot!(quoted_text("spring.csv", &survey(7), &settings), @r"
+        insta::assert_snapshot!(quoted(&survey(7), &settings), @r"
         spring.csv: 7 briefs, 17 containers; nothing was sent
           video_remix           14 × 120 =     1,680 credits
           auto                   3 × 120 =       360 credits

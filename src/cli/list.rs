@@ -1,5 +1,7 @@
 //! `briefd list`: one line a brief.
 
+mod sheet;
+
 use std::io::Write;
 
 use clap::Args;
@@ -21,11 +23,14 @@ const PAGE: u32 = 500;
 ///
 /// CODE is why a brief did not complete, or why it is parked; AGE is since
 /// it came. Filters are joined by "and". Reads beside a running worker, page by page.
+///
+/// --csv is for a spreadsheet: why each brief did not complete, and what it asks for, a column a field. What a cell cannot
+/// hold is left empty.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   briefd list --batch 2026-05-spring --state failed
-  briefd list --code MODERATION_BLOCKED --since 24h --csv > blocked.csv")]
+  briefd list --code MODERATION_BLOCKED --since 24h --csv > fix.csv")]
 pub struct ListArgs {
     /// Only briefs of this batch ('' for those without one)
     #[arg(long)]
@@ -45,7 +50,7 @@ pub struct ListArgs {
     /// One JSON object a line
     #[arg(long, conflicts_with = "csv")]
     json: bool,
-    /// CSV with a header
+    /// CSV with a header: to be mended in a spreadsheet, and given to a rerun
     #[arg(long)]
     csv: bool,
 }
@@ -75,23 +80,25 @@ async fn list(
         state: args.state,
         code: args.code.clone(),
         since_ms: args.since.map(|since| since.ms(now_ms)),
+        with_request: args.csv,
     };
     let waiting = Waiting::new(&reader.holds().await?, now_ms);
-    let mut form = match (args.json, args.csv) {
-        (true, _) => Form::Json,
-        (false, true) => Form::Csv { begun: false },
-        (false, false) => Form::Text { layout: None, now_ms },
-    };
-    let mut after = Some(0);
-    let mut listed = 0;
-    while let Some(from) = after {
-        let (lines, last) = reader.brief_lines(&filter, &waiting, from, PAGE).await?;
-        if !lines.is_empty() || matches!(form, Form::Csv { begun: false }) {
-            out.write_all(form.page(&lines, projects)?.as_bytes())?;
+    let listed = if args.csv {
+        sheet::write(reader, (&filter, &waiting), out).await?
+    } else {
+        let mut form = if args.json { Form::Json } else { Form::Text { layout: None, now_ms } };
+        let mut after = Some(0);
+        let mut listed = 0;
+        while let Some(from) = after {
+            let (lines, last) = reader.brief_lines(&filter, &waiting, from, PAGE).await?;
+            if !lines.is_empty() {
+                out.write_all(form.page(&lines, projects).as_bytes())?;
+            }
+            listed += lines.len();
+            after = last;
         }
-        listed += lines.len();
-        after = last;
-    }
+        listed
+    };
     out.flush()?;
     if listed == 0 {
         eprintln!("briefd: no brief in the ledger is like that");
@@ -114,9 +121,6 @@ enum Form {
         layout: Option<Layout>,
         now_ms: i64,
     },
-    Csv {
-        begun: bool,
-    },
     Json,
 }
 
@@ -132,7 +136,7 @@ const COLUMNS: [Column; 7] = [
 
 impl Form {
     /// One page, with what comes before the first.
-    fn page(&mut self, lines: &[BriefLine], projects: Projects<'_>) -> anyhow::Result<String> {
+    fn page(&mut self, lines: &[BriefLine], projects: Projects<'_>) -> String {
         match self {
             Self::Text { layout, now_ms } => {
                 let rows: Vec<_> = lines.iter().map(|line| cells(line, projects, *now_ms)).collect();
@@ -140,13 +144,9 @@ impl Form {
                     Some(layout) => rows.iter().map(|row| layout.line(row)).collect(),
                     None => layout.insert(Layout::fit(&COLUMNS, &rows)).lines(&rows),
                 };
-                Ok(text.join("\n") + "\n")
+                text.join("\n") + "\n"
             }
-            Self::Csv { begun } => {
-                let header = !std::mem::replace(begun, true);
-                csv_page(lines, projects, header)
-            }
-            Self::Json => Ok(lines.iter().map(|line| json_line(line, projects) + "\n").collect()),
+            Self::Json => lines.iter().map(|line| json_line(line, projects) + "\n").collect(),
         }
     }
 }
@@ -163,26 +163,6 @@ fn cells(line: &BriefLine, projects: Projects<'_>, now_ms: i64) -> Vec<String> {
     ]
 }
 
-fn csv_page(lines: &[BriefLine], projects: Projects<'_>, header: bool) -> anyhow::Result<String> {
-    let mut page = csv::Writer::from_writer(Vec::new());
-    if header {
-        page.write_record(["project", "batch", "brief", "run", "state", "code", "receivedAt", "changedAt"])?;
-    }
-    for line in lines {
-        page.write_record([
-            projects.name(&line.project_id),
-            &line.batch_id,
-            &line.brief_id,
-            &line.run.to_string(),
-            line.state.word(),
-            line.code.as_deref().unwrap_or_default(),
-            &iso(line.received_ms),
-            &iso(line.changed_ms),
-        ])?;
-    }
-    Ok(String::from_utf8(page.into_inner()?)?)
-}
-
 fn json_line(line: &BriefLine, projects: Projects<'_>) -> String {
     json!({
         "projectId": line.project_id,
@@ -192,6 +172,8 @@ fn json_line(line: &BriefLine, projects: Projects<'_>) -> String {
         "run": line.run,
         "state": line.state.word(),
         "code": line.code,
+        "message": line.message,
+        "remedy": line.remedy,
         "receivedAt": iso(line.received_ms),
         "changedAt": iso(line.changed_ms),
     })

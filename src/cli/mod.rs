@@ -5,16 +5,24 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments of arguments are the help texts people read")]
 
+pub mod cancel;
+mod color;
 pub mod config;
+pub mod dead_letters;
+pub mod doctor;
 pub mod enqueue;
 pub mod generate;
 pub mod hold;
 pub mod ledger;
 pub mod list;
+pub mod man;
 mod names;
 mod progress;
+mod question;
 mod quote;
+pub mod reconcile;
 pub mod records;
+pub mod rerun;
 pub mod resolve;
 pub mod sandbox;
 pub mod schema;
@@ -79,15 +87,20 @@ enum Command {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Records(records::RecordsArgs),
+    Rerun(rerun::RerunArgs),
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
+    Cancel(cancel::CancelArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Ledger(ledger::LedgerArgs),
     Topology(topology::TopologyArgs),
+    Doctor(doctor::DoctorArgs),
     Sandbox(Box<sandbox::SandboxArgs>),
     /// Show every setting, its value and where it comes from; secrets are redacted
     Config(config::ConfigArgs),
-    /// Print the JSON Schema of the brief message or of the record
+    /// Print the JSON Schema of the brief message, of the record, or of briefd status --json
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  briefd completions bash > /etc/bash_completion.d/briefd")]
@@ -95,18 +108,19 @@ enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    Man(man::ManArgs),
 }
 
 impl Command {
     /// What is logged by a command that tells a person itself what happens: `generate` also says in its own words what
     /// it waits for, and counts at the end what went wrong on the way.
     const fn quiet_level(&self) -> Option<&'static str> {
-        if matches!(self, Self::Generate(_)) {
-            Some("error")
-        } else if matches!(self, Self::Enqueue(_)) {
-            Some("warn")
-        } else {
+        if matches!(self, Self::Run | Self::Sandbox(_)) {
             None
+        } else if matches!(self, Self::Generate(_)) {
+            Some("error")
+        } else {
+            Some("warn")
         }
     }
 }
@@ -126,6 +140,10 @@ pub enum Outcome {
     Done,
     /// Done, but something did not complete, or differs: exit code 1.
     Incomplete,
+    /// Looked, and the settings are wrong: exit code 3.
+    WrongSettings,
+    /// Looked, and something that is needed is not there or refuses: exit code 4.
+    Unavailable,
     /// Interrupted by the user; the same command goes on: exit code 130.
     Interrupted,
 }
@@ -135,6 +153,8 @@ impl Outcome {
         match self {
             Self::Done => 0,
             Self::Incomplete => 1,
+            Self::WrongSettings => 3,
+            Self::Unavailable => 4,
             Self::Interrupted => 130,
         }
     }
@@ -144,6 +164,11 @@ impl Outcome {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
+
+/// The whole command line: what completions, manual pages and tests are made from.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Parses the command line, runs the command, and maps how it ended to an exit code: 0 done; 1 done, but something did
 /// not complete; 2 wrong usage; 3 bad settings or an input file that cannot be read; 4 a dependency could not be
@@ -166,9 +191,10 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Schema(args) => return schema::run(args, &mut out).map(|()| Outcome::Done),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "briefd", &mut out);
+            clap_complete::generate(*shell, &mut command(), "briefd", &mut out);
             return Ok(Outcome::Done);
         }
+        Command::Man(args) => return man::run(args, command(), &mut out).map(|()| Outcome::Done),
         Command::Run
         | Command::Generate(_)
         | Command::Enqueue(_)
@@ -176,16 +202,27 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::List(_)
         | Command::Show(_)
         | Command::Records(_)
+        | Command::Rerun(_)
         | Command::Hold(_)
         | Command::Release(_)
         | Command::Resolve(_)
+        | Command::Cancel(_)
+        | Command::DeadLetters(_)
+        | Command::Reconcile(_)
         | Command::Ledger(_)
         | Command::Topology(_)
+        | Command::Doctor(_)
         | Command::Sandbox(_)
         | Command::Config(_) => {}
     }
     drop(out);
-    let mut loaded = load(&cli.global.inputs())?;
+    let mut loaded = match (load(&cli.global.inputs()), &cli.command) {
+        (Ok(loaded), _) => loaded,
+        (Err(errors), Command::Doctor(args)) => {
+            return doctor::without(args, &errors, &mut std::io::stdout());
+        }
+        (Err(errors), _) => return Err(errors.into()),
+    };
     let screen = Screen::default();
     if let Some(level) = cli.command.quiet_level() {
         quieten(&mut loaded, level);
@@ -219,19 +256,32 @@ async fn asynchronous(
         Command::Status(args) => status::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::List(args) => list::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Show(args) => show::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
-        Command::Records(args) => records::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
+        Command::Records(args) => {
+            records::run(args, &loaded.settings, (&clock, yes), &mut std::io::stdout()).await
+        }
+        Command::Rerun(args) => {
+            rerun::run(args, &loaded.settings, (&clock, screen), yes, &mut std::io::stdout()).await
+        }
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::Cancel(args) => cancel::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::Reconcile(args) => {
+            reconcile::run(args, &loaded.settings, (&clock, screen), &mut std::io::stdout()).await
+        }
+        Command::DeadLetters(args) => {
+            dead_letters::run(args, &loaded.settings, yes, &mut std::io::stdout()).await
+        }
         Command::Ledger(args) => ledger::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
             Ok(if code == 0 { Outcome::Done } else { Outcome::Incomplete })
         }
+        Command::Doctor(args) => doctor::run(args, &loaded, &clock, &mut std::io::stdout()).await,
         Command::Config(args) => {
             config::run(&args, &loaded, &mut std::io::stdout().lock()).map(|()| Outcome::Done)
         }
-        Command::Schema(_) | Command::Completions { .. } => Ok(Outcome::Done),
+        Command::Schema(_) | Command::Completions { .. } | Command::Man(_) => Ok(Outcome::Done),
     }
 }
 
@@ -255,7 +305,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<UsageError>().is_some() {
         2
     } else if error.chain().any(|cause| {
-        cause.is::<ConfigErrors>() || cause.is::<FileError>() || cause.is::<logging::LoggingError>()
+        cause.is::<ConfigErrors>()
+            || cause.is::<FileError>()
+            || cause.is::<app::rerun::PatchError>()
+            || cause.is::<logging::LoggingError>()
     }) {
         3
     } else {

@@ -6,28 +6,37 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Outcome;
+use super::hold::who;
 use super::names::{Projects, batch_id};
+use super::question::agreed;
+use super::table::counted;
 use super::times::Since;
+use crate::app::requests::{Asked, HandedOver, ask_and_hear};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::{Reader, RecordFilter};
-use crate::record::RecordType;
+use crate::record::{BATCH_FINISHED, RecordType};
 
 /// Records that are read and written at a time; each may be a few hundred KiB.
 const PAGE: u32 = 100;
-/// The one type that is not about a brief.
-const BATCH_FINISHED: &str = "batch.finished";
+/// How long to wait for the worker, which looks every second.
+const HEAR_WITHIN: Duration = Duration::from_secs(10);
 /// How often `--follow` looks for newer ones.
 const FOLLOW_STEP: Duration = Duration::from_millis(500);
 
 /// Records again from the ledger, as they were published
 ///
-/// One JSON object a line, in the order they were made: exactly the bytes that were, or will be, published. Filters are joined by "and". Reads beside a running worker, page by page.
+/// One JSON object a line, in the order they were made: exactly the bytes that were, or will be, published. Filters are
+/// joined by "and". Reads beside a running worker, page by page.
+///
+/// --publish sends those that have left once more, with the same message_id and bytes, also what was dropped because no
+/// queue was bound, or parked. Consumers that have seen them drop them. The worker does it; where none runs, the next one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   briefd records --batch 2026-05-spring --type container.failed
-  briefd records --since 1h --follow | jq -r .containerId")]
+  briefd records --since 1h --follow | jq -r .containerId
+  briefd records --batch 2026-05-spring --publish --reason \"new consumer\"")]
 pub struct RecordsArgs {
     /// Only records of this batch ('' for briefs without one)
     #[arg(long)]
@@ -44,13 +53,19 @@ pub struct RecordsArgs {
     /// Wait for newer ones, until Ctrl-C
     #[arg(long)]
     follow: bool,
+    /// Send them again, instead of printing them
+    #[arg(long, conflicts_with = "follow")]
+    publish: bool,
+    /// Why they are sent again; stored
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "publish")]
+    reason: String,
 }
 
 /// Prints the records to `out`.
 pub async fn run(
     args: RecordsArgs,
     settings: &Settings,
-    clock: &Clock,
+    (clock, yes): (&Clock, bool),
     out: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
     let reader = Reader::open(&settings.ledger.path).await?;
@@ -60,9 +75,46 @@ pub async fn run(
         kind: args.kind,
         since_ms: args.since.map(|since| since.ms(clock.now_ms())),
     };
+    if args.publish {
+        return publish(&reader, settings, (filter, &args.reason, yes), out).await;
+    }
     let last = stored(&reader, &filter, out).await?;
     if args.follow {
         follow(&reader, &filter, (last, clock), out).await?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Has the records sent again, and says how many they are.
+async fn publish(
+    reader: &Reader,
+    settings: &Settings,
+    (which, reason, yes): (RecordFilter, &str, bool),
+    out: &mut impl Write,
+) -> anyhow::Result<Outcome> {
+    let until = reader.newest_outbox_row().await?;
+    let found = reader.records_to_send_again(&which, until).await?.len();
+    if found == 0 {
+        writeln!(
+            std::io::stderr(),
+            "briefd: no record like that has left for a queue yet: nothing to send again"
+        )?;
+        return Ok(Outcome::Done);
+    }
+    let records = counted(i64::try_from(found).unwrap_or(i64::MAX), "record");
+    let text = format!("{records} leave once more, with the same message_id and bytes.");
+    if !agreed(&text, "Go on?", yes).await? {
+        writeln!(std::io::stderr(), "nothing was changed")?;
+        return Ok(Outcome::Incomplete);
+    }
+    let asked = Asked::Records { which, until };
+    let (handed_over, heard) = ask_and_hear(settings, &asked, (&who(), reason), HEAR_WITHIN).await?;
+    match (heard, handed_over) {
+        (None, _) => writeln!(out, "Stored; the worker carries it out as soon as it can write.")?,
+        (Some(outcome), HandedOver::ToTheWorker) => writeln!(out, "{outcome}.")?,
+        (Some(outcome), HandedOver::Done) => {
+            writeln!(out, "{outcome}. No worker runs: they leave with the next briefd run.")?;
+        }
     }
     Ok(Outcome::Done)
 }
@@ -106,7 +158,10 @@ async fn follow(
             () = clock.sleep(FOLLOW_STEP) => {}
             interrupted = &mut interrupted => return Ok(interrupted?),
         }
-        last = walk(reader, filter, last, out).await?;
+        tokio::select! {
+            walked = walk(reader, filter, last, out) => last = walked?,
+            interrupted = &mut interrupted => return Ok(interrupted?),
+        }
     }
 }
 

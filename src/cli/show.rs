@@ -1,6 +1,7 @@
 //! `briefd show`: one brief's whole story.
 
 mod json;
+mod live;
 mod text;
 mod timeline;
 
@@ -20,9 +21,10 @@ const FOUND_SHOWN: u32 = 20;
 
 /// One brief's whole story, in order of time
 ///
-/// What it is, its runs, its jobs with their Idempotency-Key, its containers,
-/// its records with the ids they were published under, and what happened, in order of time. Reads beside a running
-/// worker.
+/// What it is, its runs, its jobs with their Idempotency-Key and the hash of what was sent, its containers with their
+/// assets, its records with the ids they were published under, what kept it waiting, and what happened, in order of
+/// time: evidence for a question about a bill. Reads beside a running worker. While a container is running, the API is
+/// asked once how far it is.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -40,6 +42,9 @@ pub struct ShowArgs {
     /// One JSON document, for programs
     #[arg(long)]
     json: bool,
+    /// Only from the ledger: do not ask the API how far it is
+    #[arg(long)]
+    offline: bool,
 }
 
 /// Prints the story to `out`.
@@ -54,11 +59,13 @@ pub async fn run(
     let named = (args.brief_id.as_str(), args.batch.as_deref(), args.project.as_deref());
     let found = find(&reader, "show", named, projects).await?;
     let story = reader.story(found.id).await?;
-    let state = state(&story, &Waiting::new(&reader.holds().await?, clock.now_ms()));
+    let holds = reader.holds().await?;
+    let state = state(&story, &Waiting::new(&holds, clock.now_ms()));
+    let live = if args.offline { None } else { live::look(&story, &holds, (&reader, settings)).await? };
     let page = if args.json {
-        serde_json::to_string_pretty(&json::document(&story, state, projects))?
+        serde_json::to_string_pretty(&json::document(&story, state, live.as_ref(), projects))?
     } else {
-        text::page(&story, state, projects)
+        text::page(&story, state, live.as_ref(), projects)
     };
     writeln!(out, "{page}")?;
     out.flush()?;

@@ -5,13 +5,17 @@ mod facts;
 mod json;
 mod pace;
 mod text;
+mod watch;
 
-use std::io::{IsTerminal as _, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
 
 use self::facts::Facts;
+pub(super) use self::json::schema;
+pub(super) use self::pace::limits;
+use super::color::Paint;
 use super::names::batch_id;
 use super::{Outcome, UsageError};
 use crate::clock::Clock;
@@ -43,7 +47,7 @@ pub struct StatusArgs {
     /// One JSON document, for programs
     #[arg(long)]
     json: bool,
-    /// Draw again every 2 s, until Ctrl-C
+    /// Draw again every 2 s, until q or Ctrl-C
     #[arg(long, conflicts_with_all = ["wait", "json"])]
     watch: bool,
     /// Return when the batch (or everything) has ended: 0 if every brief completed, else 1
@@ -78,35 +82,24 @@ impl Look<'_> {
         let outcome = if args.wait { self.wait(args.timeout).await? } else { Outcome::Done };
         let facts = self.facts().await?;
         if args.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&json::document(&facts, self.settings))?)?;
+            writeln!(out, "{}", serde_json::to_string_pretty(&json::document(&facts, self.settings)?)?)?;
         } else {
-            writeln!(out, "{}", text::page(&facts, self.settings))?;
+            writeln!(out, "{}", text::page(&facts, self.settings, Paint::of_stdout()))?;
         }
         out.flush()?;
         Ok(outcome)
     }
 
     async fn watch(&self, out: &mut impl Write) -> anyhow::Result<Outcome> {
-        let clear = if std::io::stdout().is_terminal() { "\x1b[2J\x1b[H" } else { "" };
-        // One listener for the whole loop: a Ctrl-C during a query must not be lost.
-        let interrupted = tokio::signal::ctrl_c();
-        tokio::pin!(interrupted);
-        loop {
-            let page = text::page(&self.facts().await?, self.settings);
-            writeln!(out, "{clear}{page}")?;
-            out.flush()?;
-            tokio::select! {
-                () = self.clock.sleep(WATCH_STEP) => {}
-                interrupted = &mut interrupted => {
-                    interrupted?;
-                    return Ok(Outcome::Done);
-                }
-            }
-        }
+        let paint = Paint::of_stdout();
+        let page = async || Ok(text::page(&self.facts().await?, self.settings, paint));
+        watch::watch(WATCH_STEP, self.clock, out, page).await?;
+        Ok(Outcome::Done)
     }
 
     async fn facts(&self) -> anyhow::Result<Facts> {
-        let facts = Facts::gather(&self.reader, self.batch, self.clock.now_ms()).await?;
+        let facts =
+            Facts::gather(&self.reader, self.batch, &self.settings.layers, self.clock.now_ms()).await?;
         if let Some(batch) = self.batch
             && facts.batches.iter().all(|one| one.counts.total() == 0)
         {

@@ -61,11 +61,19 @@ pub struct Shown {
 
 /// Reads all layers and checks them. Reports everything that is wrong at once.
 pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigErrors> {
+    load_over(inputs, file_layer(inputs))
+}
+
+/// The same, with the file read already.
+pub(super) fn load_over(
+    inputs: &Inputs,
+    file: Result<Option<Layer>, ConfigError>,
+) -> Result<Loaded, ConfigErrors> {
     let defaults = Layer::from_toml(DEFAULT_TOML, None)?;
     let schema = Schema::new(&defaults);
     let mut problems = Vec::new();
     let mut layers = vec![defaults];
-    match file_layer(inputs) {
+    match file {
         Ok(layer) => layers.extend(layer),
         Err(problem) => problems.push(problem),
     }
@@ -198,8 +206,7 @@ fn shown(path: &[String], value: &Value) -> Shown {
         ("amqp.url", Some(url)) => {
             Some(BrokerUrl::parse(url).map_or_else(|_| "[redacted]".to_owned(), |url| url.without_password))
         }
-        (_, Some(text)) if holds_key(text) => Some("[redacted]".to_owned()),
-        (_, _) => None,
+        (_, _) => holds_key(&json(value).to_string()).then(|| "[redacted]".to_owned()),
     };
     let origin = value.origin().unwrap_or(BUILT_IN).to_owned();
     Shown { key, value: redacted.map_or_else(|| json(value), Into::into), origin }

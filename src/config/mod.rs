@@ -7,6 +7,8 @@
 
 pub mod amqp;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod layer;
 pub mod layers;
 pub mod ledger;

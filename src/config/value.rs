@@ -45,12 +45,14 @@ pub(super) fn holds_key(text: &str) -> bool {
 
 /// The value for a message: as TOML, shortened.
 pub(super) fn shown(value: &Value) -> String {
-    let text = match text(value) {
-        // An address with a user, in a place that has none: it may hold a password too.
-        Some(text) if text.contains("://") && text.contains('@') => "(not shown)".to_owned(),
-        Some(text) if holds_key(text) => "(not shown)".to_owned(),
-        None if value.kind == ValueKind::Nil => "(a date)".to_owned(),
-        Some(_) | None => json(value).to_string(),
+    let text = json(value).to_string();
+    let text = if holds_key(&text) || (text.contains("://") && text.contains('@')) {
+        // An address with a user, in a place that has none, also in a list: it may hold a password too.
+        "(not shown)".to_owned()
+    } else if value.kind == ValueKind::Nil {
+        "(a date)".to_owned()
+    } else {
+        text
     };
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -21,11 +21,26 @@ const NUMBERS: [&str; 5] = ["run", "batchSize", "priority", "variantCount", "bud
 /// The field that is an object of the user's own.
 const METADATA: &str = "metadata";
 
+/// Deepest field; the API's own are three deep.
+const DEPTH_MAX: usize = 32;
+/// Most columns; each is compared with each.
+const COLUMNS_MAX: usize = 1_000;
+
 /// The header line: which field each column holds.
 #[derive(Debug)]
 pub(super) struct Columns {
     delimiter: u8,
     columns: Vec<Column>,
+}
+
+/// What a cell of the column `field` (`brief.hook`) is in a message; an empty one is `null`. The error completes "the
+/// header line …".
+pub fn cell_value(field: &str, cell: &str) -> Result<Value, String> {
+    if cell.is_empty() {
+        return Ok(Value::Null);
+    }
+    let json = Column::named(field)?.kind.json(cell);
+    serde_json::from_str(&json).map_err(|error| format!("has a cell that cannot be read: {error}"))
 }
 
 #[derive(Debug)]
@@ -37,7 +52,7 @@ struct Column {
 
 /// What the cells of a column become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Unnamed,
     Text,
     Number,
@@ -50,6 +65,9 @@ impl Columns {
     pub(super) fn of_header(header: &[u8]) -> Result<Self, String> {
         let delimiter = delimiter(header)?;
         let cells = cells(header, delimiter)?;
+        if cells.len() > COLUMNS_MAX {
+            return Err(format!("names {} columns; {COLUMNS_MAX} are the most", cells.len()));
+        }
         let columns: Vec<_> = cells.iter().map(|name| Column::named(name)).collect::<Result<_, _>>()?;
         if columns.iter().all(|column| column.kind == Kind::Unnamed) {
             return Err("is empty; it names the field of each column".to_owned());
@@ -111,23 +129,34 @@ impl Column {
         if path.iter().any(String::is_empty) {
             return Err(format!("names `{name}`; dots stand between two names, like `brief.hook`"));
         }
-        let kind = if LISTS.contains(&name) {
-            Kind::List
-        } else if NUMBERS.contains(&name) {
-            Kind::Number
-        } else if name == METADATA {
-            Kind::Object
-        } else {
-            Kind::Text
-        };
-        Ok(Self { path, kind })
+        if path.len() > DEPTH_MAX {
+            return Err(format!("names a field {} levels deep; {DEPTH_MAX} are the most", path.len()));
+        }
+        Ok(Self { path, kind: kind_of(name) })
+    }
+}
+
+/// What the cells of the column with this name become.
+pub(super) fn kind_of(name: &str) -> Kind {
+    if LISTS.contains(&name) {
+        Kind::List
+    } else if NUMBERS.contains(&name) {
+        Kind::Number
+    } else if name == METADATA {
+        Kind::Object
+    } else {
+        Kind::Text
     }
 }
 
 impl Kind {
+    pub(super) const fn is_object(self) -> bool {
+        matches!(self, Self::Object)
+    }
+
     /// The JSON text of a cell that is not empty. A cell that is not what its column wants stays a text, so that
     /// validation names it.
-    fn json(self, cell: &str) -> String {
+    pub(super) fn json(self, cell: &str) -> String {
         match self {
             Self::Number if serde_json::from_str::<Number>(cell).is_ok() => cell.to_owned(),
             // As it is, so that repeated keys and too large numbers are found in it.

@@ -11,7 +11,10 @@
 //! This module does not judge briefs; [`crate::brief::parse`] does. A CSV row becomes the JSON object that a person
 //! would have written for it, and goes the same way.
 
+mod cells;
 mod csv;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod part_file;
 mod report;
 mod rows;
@@ -25,6 +28,8 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+pub use cells::cells;
+pub use csv::cell_value;
 pub use report::{DeadLetterNote, SinkReport};
 pub use sink::{JsonlSink, RecordWriter};
 pub use source::BriefFile;

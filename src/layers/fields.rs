@@ -2,7 +2,7 @@
 //! repeated name the last counts. Values are kept as text until they are asked for, so a number that no double can
 //! hold hurts only its own field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -87,11 +87,11 @@ impl<'a> Fields<'a> {
 
     /// `containerIds` and `containerId`, each once, in this order.
     pub(super) fn container_ids(&self) -> Vec<String> {
-        let mut ids: Vec<String> = Vec::new();
+        let (mut ids, mut seen) = (Vec::new(), HashSet::new());
         let many = self.array("containerIds").unwrap_or_default();
         let many = many.into_iter().filter_map(|raw| serde_json::from_str::<String>(raw.get()).ok());
         for id in many.chain(self.text("containerId")) {
-            if !id.is_empty() && !ids.contains(&id) {
+            if !id.is_empty() && seen.insert(id.clone()) {
                 ids.push(id);
             }
         }

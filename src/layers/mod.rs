@@ -15,6 +15,8 @@
 mod client;
 mod endpoint;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod http;
 mod key;
 pub mod limits;

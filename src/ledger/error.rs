@@ -1,6 +1,6 @@
 //! Everything that can go wrong with the ledger, each as one line for people.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the ledger cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
@@ -28,14 +28,33 @@ pub enum LedgerError {
         source: std::io::Error,
     },
     /// The file is there, and it is not a ledger, or a damaged one.
-    #[error(
-        "{path} cannot be used as the ledger: {source}; restore it from a backup, or set ledger.url to another file"
-    )]
+    #[error("{path} cannot be used as the ledger: {}", cause_and_remedy(.cause))]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What `SQLite` says.
-        source: sqlx::Error,
+        /// What `SQLite` says; told in the text, with what to do.
+        cause: sqlx::Error,
+    },
+    /// The end of the file is missing.
+    #[error(
+        "{path} cannot be used as the ledger: it was cut short ({bytes} bytes are no whole pages); {RESTORE}"
+    )]
+    CutShort {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+    },
+    /// The file was a ledger once, and holds nothing any more.
+    #[error(
+        "the ledger {path} is empty, and was not before: restore it from a backup; or, to begin anew and enqueue the \
+         same briefs again, remove it and {lock}"
+    )]
+    Emptied {
+        /// The ledger.
+        path: PathBuf,
+        /// The lock file, which tells that there was one.
+        lock: PathBuf,
     },
     /// `SQLite`'s locks do not hold on network filesystems.
     #[error(
@@ -94,6 +113,8 @@ impl LedgerError {
             | Self::Locked { .. }
             | Self::Open { .. }
             | Self::Unusable { .. }
+            | Self::CutShort { .. }
+            | Self::Emptied { .. }
             | Self::NetworkFilesystem { .. }
             | Self::Newer(_)
             | Self::Migrate { .. }
@@ -104,8 +125,59 @@ impl LedgerError {
         }
     }
 
+    /// The same error of a ledger that is being opened, where it names the file.
+    pub(super) fn at(self, path: &Path) -> Self {
+        match self {
+            Self::Sql(source) if Self::is_of_the_file(&source) => {
+                Self::Unusable { path: path.to_owned(), cause: source }
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the disk, the file or another program is the trouble, and not what was asked.
+    pub(super) fn is_of_the_file(source: &sqlx::Error) -> bool {
+        remedy(source).is_some()
+    }
+
+    /// What is wrong and what to do, for people.
+    pub(super) fn cause_and_remedy(&self) -> String {
+        match self {
+            Self::Sql(source) => cause_and_remedy(source),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether the ledger itself is the trouble, and not what was to be written.
     pub fn is_of_the_ledger(&self) -> bool {
         self.may_pass() || matches!(self, Self::Closed)
+    }
+}
+
+/// What `SQLite` says, and what to do about it.
+fn cause_and_remedy(source: &sqlx::Error) -> String {
+    let cause = match source {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        other => other.to_string(),
+    };
+    format!("{cause}; {}", remedy(source).unwrap_or(RESTORE))
+}
+
+const RESTORE: &str = "restore it from a backup, or set ledger.url to another file";
+
+/// What a person does about an error of the file, its disk, or another program; `None`: it is none of these.
+fn remedy(source: &sqlx::Error) -> Option<&'static str> {
+    let sqlx::Error::Database(error) = source else { return None };
+    // The low byte is SQLite's primary result code; what is above it says more than a person needs.
+    match error.code()?.parse::<u32>().ok()? & 0xff {
+        5 | 6 => Some("another program keeps it locked: end that"),
+        8 => Some("it may only be read: look at its owner, its mode and how its disk is mounted"),
+        10 => Some(
+            "its disk does not do what it must: look at the system's log, and at limits for this process",
+        ),
+        11 | 26 => Some(RESTORE),
+        13 => Some("make room on its disk"),
+        14 => Some("look at the owner and the mode of its folder"),
+        _ => None,
     }
 }

@@ -224,7 +224,25 @@ pub struct LiftHold {
     /// Its reason code; `None`: whatever stops that scope, but not the key of another organization: under that one
     /// nothing that was bought can be found again, so no word of a person lifts it.
     pub reason: Option<String>,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
 }
+
+/// Which holds a [`LiftHold`] lifts.
+macro_rules! lifted {
+    ($statement:literal) => {
+        concat!(
+            $statement,
+            " FROM hold WHERE scope = $1 AND project = $2 AND batch = $3 AND (reason = $4 OR ($4 IS NULL AND reason <> 'OTHER_ORGANIZATION'))"
+        )
+    };
+}
+/// What briefs waited for belongs to their story.
+const REMEMBER: &str = lifted!(
+    "INSERT INTO hold_past (scope, project, batch, reason, detail, set_by, since, lifted_at) \
+     SELECT scope, project, batch, reason, detail, set_by, since, $5"
+);
+const LIFT: &str = lifted!("DELETE");
 
 impl Write for LiftHold {
     /// How many were in force.
@@ -232,16 +250,19 @@ impl Write for LiftHold {
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<u64, LedgerError>> {
         Box::pin(async move {
-            let lifted = sqlx::query(
-                "DELETE FROM hold WHERE scope = $1 AND project = $2 AND batch = $3 AND (reason = $4 OR ($4 IS NULL AND reason <> 'OTHER_ORGANIZATION'))",
-            )
-            .bind(self.scope.word())
-            .bind(self.scope.project())
-            .bind(self.scope.batch())
-            .bind(&self.reason)
-            .execute(db)
-            .await?;
-            Ok(lifted.rows_affected())
+            let mut lifted = 0;
+            for statement in [REMEMBER, LIFT] {
+                lifted = sqlx::query(statement)
+                    .bind(self.scope.word())
+                    .bind(self.scope.project())
+                    .bind(self.scope.batch())
+                    .bind(&self.reason)
+                    .bind(self.now_ms)
+                    .execute(&mut *db)
+                    .await?
+                    .rows_affected();
+            }
+            Ok(lifted)
         })
     }
 }

@@ -13,6 +13,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _};
 use uuid::Uuid;
 
+use super::file::{mark_made, refuse_a_new_one, refuse_cut_short, refuse_emptied, refuse_network_filesystem};
 use super::rows::Input;
 use super::writer::{Write, Writer};
 use super::{LedgerError, Wake};
@@ -21,6 +22,8 @@ use crate::telemetry::Metrics;
 
 /// How long a write waits for another process's short transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of the process waits for readers before what it wrote is put into the one file.
+const FOLD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often, and how long apart, a worker asks for its lock before it says that it is taken.
 const LOCK_TRIES: u32 = 5;
 const LOCK_AGAIN: Duration = Duration::from_millis(100);
@@ -62,24 +65,21 @@ impl Ledger {
     /// Opens (and on first use makes) the ledger at `path`, takes the worker lock, brings the schema up to date, binds
     /// it to the API's origin, and takes back what a dead process had claimed.
     pub async fn open(path: &Path, options: OpenOptions) -> Result<Self, LedgerError> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            Some(_) | None => PathBuf::from("."),
-        };
-        if !folder.is_dir() {
-            return Err(LedgerError::NoFolder(folder));
-        }
-        refuse_network_filesystem(path, &folder)?;
+        check_place(path)?;
         let lock = lock_soon(path).await?;
+        refuse_emptied(&lock, path)?;
+        refuse_cut_short(path)?;
         create_private(path)?;
         let connect = connect_options(path);
         let mut connection = connect.connect().await.map_err(unusable(path))?;
+        refuse_a_new_one(&lock, path, &mut connection).await?;
         migrate(path, &mut connection).await?;
-        bind_origin(&mut connection, &options.origin).await?;
-        let newest_ms = newest_time(&mut connection).await?;
+        mark_made(&lock, path)?;
+        bind_origin(&mut connection, &options.origin).await.map_err(|error| error.at(path))?;
+        let newest_ms = newest_time(&mut connection).await.map_err(|error| error.at(path))?;
         options.clock.raise_floor(newest_ms);
         let boot = Uuid::new_v4().to_string();
-        let unclean = start_boot(&mut connection, &boot).await?;
+        let unclean = start_boot(&mut connection, &boot).await.map_err(|error| error.at(path))?;
         let reader = Reader::connect(path).await?;
         let lock = Arc::new(lock);
         let writer = Writer::start(connection, connect, (options.metrics, options.beat), Arc::clone(&lock));
@@ -95,7 +95,7 @@ impl Ledger {
         let now_ms = options.clock.now_ms();
         let repeat_ms =
             now_ms.saturating_add(i64::try_from(options.repeat_after.as_millis()).unwrap_or(i64::MAX));
-        ledger.release_dead_claims(now_ms, repeat_ms).await?;
+        ledger.release_dead_claims(now_ms, repeat_ms).await.map_err(|error| error.at(path))?;
         Ok(ledger)
     }
 
@@ -107,6 +107,11 @@ impl Ledger {
     /// The read side.
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Why the ledger cannot be written now, as one line for people; `None`: it can.
+    pub fn trouble(&self) -> Option<String> {
+        self.writer.trouble()
     }
 
     /// The stages' bells.
@@ -129,9 +134,22 @@ impl Ledger {
         self.unclean
     }
 
-    /// Notes that this process stops in order.
+    /// Notes that this process stops in order, and puts everything into the one file: who copies or moves it without
+    /// what `SQLite` keeps beside it shall lose nothing.
     pub async fn stop_cleanly(&self) -> Result<(), LedgerError> {
-        self.write(StopCleanly).await
+        self.write(StopCleanly).await?;
+        let path = self.reader.path();
+        let fold = connect_options(path).busy_timeout(FOLD_TIMEOUT).connect().await;
+        let folded = match fold {
+            Ok(mut connection) => {
+                sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map(drop)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = folded {
+            tracing::debug!(%error, "the write-ahead log stays beside the ledger");
+        }
+        Ok(())
     }
 }
 
@@ -158,6 +176,23 @@ impl Write for BindOrganization {
             }
         })
     }
+}
+
+/// Whether a ledger may be at `path`: in a folder that exists, on a filesystem whose locks hold.
+pub fn check_place(path: &Path) -> Result<(), LedgerError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    };
+    if !folder.is_dir() {
+        return Err(LedgerError::NoFolder(folder));
+    }
+    refuse_network_filesystem(path, &folder)
+}
+
+/// Whether this user may write to a file or folder.
+pub fn may_write(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 /// Free bytes on the disk of the ledger at `path`.
@@ -192,16 +227,23 @@ impl Reader {
         if !path.exists() {
             return Err(LedgerError::Missing(path.to_owned()));
         }
+        refuse_cut_short(path)?;
         let reader = Self::connect(path).await?;
-        let newest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
-            .fetch_one(&reader.pool)
-            .await
-            .map_err(unusable(path))?;
-        let known = MIGRATOR.iter().map(|migration| migration.version).max();
+        let (newest, known) = reader.schema().await?;
         if newest > known {
             return Err(LedgerError::Newer(path.to_owned()));
         }
         Ok(reader)
+    }
+
+    /// The version of the schema, and the newest that this program knows.
+    pub async fn schema(&self) -> Result<(i64, i64), LedgerError> {
+        let newest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(unusable(&self.path))?;
+        let known = MIGRATOR.iter().map(|migration| migration.version).max();
+        Ok((newest.unwrap_or(0), known.unwrap_or(0)))
     }
 
     async fn connect(path: &Path) -> Result<Self, LedgerError> {
@@ -258,9 +300,9 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-fn unusable(path: &Path) -> impl FnOnce(sqlx::Error) -> LedgerError {
+pub(super) fn unusable(path: &Path) -> impl FnOnce(sqlx::Error) -> LedgerError {
     let path = path.to_owned();
-    |source| LedgerError::Unusable { path, source }
+    |cause| LedgerError::Unusable { path, cause }
 }
 
 /// The ledger holds briefs of customers: only the owner may read it. `-wal` and `-shm` get the same mode from `SQLite`.
@@ -288,7 +330,7 @@ async fn lock_soon(path: &Path) -> Result<File, LedgerError> {
 }
 
 /// Beside the file itself: two names of one ledger have one lock.
-fn lock_path(path: &Path) -> PathBuf {
+pub(super) fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
     name.push(".lock");
     PathBuf::from(name)
@@ -312,37 +354,16 @@ fn lock(path: &Path) -> Result<File, LedgerError> {
     }
 }
 
-fn refuse_network_filesystem(path: &Path, folder: &Path) -> Result<(), LedgerError> {
-    let stat = rustix::fs::statfs(folder).map_err(|error| LedgerError::Open {
-        path: path.to_owned(),
-        source: std::io::Error::from_raw_os_error(error.raw_os_error()),
-    })?;
-    match network_filesystem(stat.f_type) {
-        Some(kind) => Err(LedgerError::NetworkFilesystem { path: path.to_owned(), kind }),
-        None => Ok(()),
-    }
-}
-
-/// The name of a network filesystem by its magic number (statfs(2)).
-fn network_filesystem(magic: i64) -> Option<&'static str> {
-    match magic & 0xffff_ffff {
-        0x6969 => Some("NFS"),
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
-        0x5346_414f => Some("AFS"),
-        0x00c3_6400 => Some("Ceph"),
-        0x0bd0_0bd0 => Some("Lustre"),
-        0x4750_4653 => Some("GPFS"),
-        0x7461_636f => Some("OCFS2"),
-        _ => None,
-    }
-}
-
 async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), LedgerError> {
     match MIGRATOR.run(&mut *connection).await {
         Ok(()) => Ok(()),
         Err(
             sqlx::migrate::MigrateError::VersionMissing(_) | sqlx::migrate::MigrateError::VersionTooNew(..),
         ) => Err(LedgerError::Newer(path.to_owned())),
+        Err(
+            sqlx::migrate::MigrateError::Execute(source)
+            | sqlx::migrate::MigrateError::ExecuteMigration(source, _),
+        ) if LedgerError::is_of_the_file(&source) => Err(unusable(path)(source)),
         Err(source) => Err(LedgerError::Migrate { path: path.to_owned(), source }),
     }
 }
@@ -397,16 +418,4 @@ pub(super) async fn set_meta(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_filesystem_is_known_by_its_number() {
-        assert_eq!(network_filesystem(0x6969), Some("NFS"));
-        assert_eq!(network_filesystem(-11_317_950), Some("SMB")); // 0xff534d42 as a signed word
-        assert_eq!(network_filesystem(0xef53), None); // ext4
-    }
 }

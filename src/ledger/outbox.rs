@@ -5,13 +5,14 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 
+use super::cancel::{CANCELED, is_wished};
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe, time};
-use super::runs::{Containers, give_jobs, make_current};
+use super::runs::{Chosen, Containers, give_jobs, make_current};
 use super::{Ledger, LedgerError};
 use crate::brief::{enqueueable, keys};
 use crate::flow::{Channel, Outgoing, Properties};
 use crate::job::BriefState;
-use crate::record::{Record, RecordError, RecordType};
+use crate::record::{BATCH_FINISHED, BatchFinished, Record, RecordError, RecordType};
 
 /// Longest text of a dead letter's reason that is kept.
 const DETAIL_BYTES: usize = 1_000;
@@ -54,6 +55,31 @@ pub(super) async fn insert_dead_letter(
         body: letter.body,
         properties: &properties,
         of: None,
+        batch: None,
+        credits: None,
+        ended_ms: None,
+    };
+    row.insert(db, id, now_ms).await
+}
+
+/// Stores the record of a batch that has ended.
+pub(super) async fn insert_batch_record(
+    db: &mut SqliteConnection,
+    finished: &BatchFinished,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let id = next_id(db, Table::Outbox).await?;
+    let row = NewRow {
+        channel: "record",
+        input: &Input::Queue.word(),
+        message_id: &finished.id().to_string(),
+        kind: BATCH_FINISHED,
+        routing_key: BATCH_FINISHED,
+        body: &finished.to_bytes(),
+        properties: &finished.properties(),
+        batch: Some(&finished.batch_id),
+        of: None,
+        credits: None,
         ended_ms: None,
     };
     row.insert(db, id, now_ms).await
@@ -68,6 +94,9 @@ struct NewRow<'a> {
     body: &'a [u8],
     properties: &'a Properties,
     of: Option<(i64, i64, Option<i64>)>,
+    /// Of a record about a whole batch: which.
+    batch: Option<&'a str>,
+    credits: Option<u64>,
     ended_ms: Option<i64>,
 }
 
@@ -77,8 +106,8 @@ impl NewRow<'_> {
             .map_err(|error| LedgerError::Corrupt(format!("properties of {}: {error}", self.message_id)))?;
         sqlx::query(
             "INSERT INTO outbox (id, channel, input, message_id, kind, routing_key, body, properties, brief, run, variant, \
-             ended_at, state, due_at, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'pending', $13, $13)",
+             ended_at, batch_id, credits, state, due_at, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'pending', $15, $15)",
         )
         .bind(id)
         .bind(self.channel)
@@ -92,6 +121,8 @@ impl NewRow<'_> {
         .bind(self.of.map(|(_, run, _)| run))
         .bind(self.of.and_then(|(_, _, variant)| variant))
         .bind(self.ended_ms)
+        .bind(self.batch)
+        .bind(self.credits.and_then(|credits| i64::try_from(credits).ok()))
         .bind(now_ms)
         .execute(db)
         .await?;
@@ -182,13 +213,8 @@ pub(super) async fn end_run(
     else {
         return Ok(());
     };
-    if let Some(why) = why_not_rerun(db, at.0, state).await? {
-        sqlx::query("DELETE FROM run WHERE brief = $1 AND run = $2")
-            .bind(next.0)
-            .bind(next.1)
-            .execute(&mut *db)
-            .await?;
-        return note(db, at, now_ms, "rerun dropped", &json!({ "run": next.1, "why": why })).await;
+    if let Some(why) = why_not_rerun(db, at, state).await? {
+        return drop_remembered(db, at, why, now_ms).await;
     }
     let brief = BriefRow::by_id(db, at.0).await?;
     make_current(db, (remembered.brief, remembered.run), &brief.input, now_ms).await?;
@@ -198,22 +224,40 @@ pub(super) async fn end_run(
             .bind(at.0)
             .fetch_optional(&mut *db)
             .await?;
-    give_jobs(db, next, with_alias.is_some(), now_ms).await
+    give_jobs(db, next, (Chosen::NotCompleted, with_alias.is_some()), now_ms).await
+}
+
+/// Forgets the rerun of `at` that was asked for while it was open, if there is one.
+pub(super) async fn drop_remembered(
+    db: &mut SqliteConnection,
+    at: (i64, i64),
+    why: &'static str,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let dropped = sqlx::query("DELETE FROM run WHERE brief = $1 AND run = $2 AND state = 'remembered'")
+        .bind(at.0)
+        .bind(at.1 + 1)
+        .execute(&mut *db)
+        .await?;
+    if dropped.rows_affected() == 0 {
+        return Ok(());
+    }
+    note(db, at, now_ms, "rerun dropped", &json!({ "run": at.1 + 1, "why": why })).await
 }
 
 /// Why a rerun that was asked for while the run was open is not carried out; `None`: it is.
 async fn why_not_rerun(
     db: &mut SqliteConnection,
-    brief: i64,
+    at: (i64, i64),
     ended: BriefState,
 ) -> Result<Option<&'static str>, LedgerError> {
     if ended == BriefState::Completed {
         return Ok(Some("everything completed"));
     }
-    if ended == BriefState::Canceled {
-        return Ok(Some("somebody canceled the brief"));
+    if ended == BriefState::Canceled || is_wished(db, at).await? {
+        return Ok(Some(CANCELED));
     }
-    let containers = Containers::of(db, brief).await?;
+    let containers = Containers::of(db, at.0).await?;
     Ok((containers.named > 0 && containers.to_do == 0).then_some("every container that exists completed"))
 }
 
@@ -269,7 +313,9 @@ async fn insert_record(
         body: &record.to_bytes(),
         properties: &properties,
         of: Some((run.brief, run.run, variant)),
+        credits: record.credits_estimate,
         ended_ms: Some(ended_ms),
+        batch: None,
     };
     row.insert(db, id, now_ms).await?;
     let said = json!({ "type": record.kind.word(), "variant": variant, "messageId": row.message_id });

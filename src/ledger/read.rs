@@ -2,6 +2,9 @@
 //!
 //! - `batches`: how far each batch is, and why what did not complete did not.
 //! - `briefs`: one line a brief, paged by its number.
+//! - `known`: which briefs are known already.
+//! - `pace`: how fast it goes just now.
+//! - `reruns`: briefs that may be run again, paged by their number.
 //! - `records`: the stored bytes of records, paged by their number.
 //! - `story`: everything that is stored about one brief.
 //!
@@ -11,7 +14,10 @@
 
 mod batches;
 mod briefs;
+mod known;
+mod pace;
 mod records;
+mod reruns;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -20,8 +26,10 @@ use std::collections::BTreeMap;
 
 pub use batches::{CodeCount, LateRows, ParkedBrief, RecentBatch};
 pub use briefs::{BriefFilter, BriefLine};
+pub use pace::Pace;
 pub use records::{RecordFilter, StoredRecord};
-pub use story::{BriefFound, ContainerStory, HistoryLine, JobStory, RecordStory, RunStory, Story};
+pub use reruns::{RerunFilter, Rerunnable};
+pub use story::{BriefFound, ContainerStory, HistoryLine, HoldStory, JobStory, RecordStory, RunStory, Story};
 
 use super::{Hold, HoldScope, LedgerError, Reader};
 use crate::job::BriefState;
@@ -75,6 +83,13 @@ impl StateCounts {
     /// `n` more are in `state`; fewer, if it is negative.
     pub fn add(&mut self, state: BriefState, n: i64) {
         *self.0.entry(state).or_default() += n;
+    }
+
+    /// Counts those of `other`, too.
+    pub fn add_all(&mut self, other: &Self) {
+        for (state, n) in &other.0 {
+            self.add(*state, *n);
+        }
     }
 
     /// All of them.

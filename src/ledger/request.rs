@@ -30,16 +30,7 @@ pub struct Request {
 impl Request {
     /// Appends a request to the ledger at `path`, beside a worker that may be running; returns its number.
     pub async fn append(path: &Path, asked: &Self) -> Result<i64, LedgerError> {
-        if !path.exists() {
-            return Err(LedgerError::Missing(path.to_owned()));
-        }
-        let mut connection = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(std::time::Duration::from_secs(10))
-            .foreign_keys(true)
-            .disable_statement_logging()
-            .connect()
-            .await?;
+        let mut connection = beside(path).await?;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let id = next_id(&mut transaction, Table::Request).await?;
         sqlx::query("INSERT INTO request (id, at, kind, args, who, reason) VALUES ($1, $2, $3, $4, $5, $6)")
@@ -55,6 +46,20 @@ impl Request {
         connection.close().await?;
         Ok(id)
     }
+}
+
+/// A connection that may write, in short transactions, beside a worker that may be running.
+pub(super) async fn beside(path: &Path) -> Result<SqliteConnection, LedgerError> {
+    if !path.exists() {
+        return Err(LedgerError::Missing(path.to_owned()));
+    }
+    Ok(SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(std::time::Duration::from_secs(10))
+        .foreign_keys(true)
+        .disable_statement_logging()
+        .connect()
+        .await?)
 }
 
 impl Reader {

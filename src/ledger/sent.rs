@@ -12,6 +12,43 @@ use crate::flow::SendOutcome;
 /// A message that closed its channel this often while alone is parked.
 const ALONE_LIMIT: i64 = 2;
 
+/// Sends records again, unchanged: those that have left, were dropped, or were parked. Only the queue's have somebody
+/// who hears them.
+#[derive(Clone, Debug)]
+pub struct SendAgain {
+    /// The outbox rows.
+    pub rows: Vec<i64>,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl Write for SendAgain {
+    /// How many shall leave now that did not before.
+    type Out = usize;
+
+    fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<usize, LedgerError>> {
+        Box::pin(async move {
+            let mut again = 0;
+            for row in &self.rows {
+                let changed = sqlx::query(
+                    "UPDATE outbox SET state = 'pending', due_at = $2, attempts = 0, alone = 0 WHERE id = $1 \
+                     AND channel = 'record' AND input = 'queue' AND state IN ('sent', 'dropped', 'parked')",
+                )
+                .bind(row)
+                .bind(self.now_ms)
+                .execute(&mut *db)
+                .await?;
+                again += usize::from(changed.rows_affected() == 1);
+            }
+            Ok(again)
+        })
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+}
+
 /// What became of one row.
 #[derive(Clone, Debug)]
 pub struct Sent {

@@ -101,6 +101,8 @@ impl Reader {
         .fetch_one(&mut *snapshot)
         .await?;
 
+        let batches = Batches::count(&mut snapshot).await?;
+
         let mut found = Imbalance::default();
         let sum = total("new") + total("duplicate") + total("rerun") + total("dead_lettered");
         found.compare("decided and its parts", total("decided"), sum);
@@ -124,7 +126,42 @@ impl Reader {
         found.compare("runs whose records are not those stored", miscounted, 0);
         found.compare("runs that ended without all their records", ended_short, 0);
         found.compare("runs that owe records and have no open job", forgotten, 0);
+        found.compare("briefs of batches and the briefs stored", batches.received, batches.received_rows);
+        found.compare("ended briefs of batches and the briefs stored", batches.ended, batches.ended_rows);
+        found.compare(
+            "unsent records of batches and the records stored",
+            batches.unsent,
+            batches.unsent_rows,
+        );
         Ok(found)
+    }
+}
+
+/// What decides when a batch has ended, and the same counted from the rows.
+#[derive(sqlx::FromRow)]
+struct Batches {
+    received: i64,
+    ended: i64,
+    unsent: i64,
+    received_rows: i64,
+    ended_rows: i64,
+    unsent_rows: i64,
+}
+
+impl Batches {
+    async fn count(db: &mut SqliteConnection) -> Result<Self, LedgerError> {
+        Ok(sqlx::query_as(
+            "SELECT coalesce(sum(received), 0) AS received, coalesce(sum(ended), 0) AS ended, \
+             coalesce(sum(unsent), 0) AS unsent, \
+             (SELECT count(*) FROM brief WHERE batch_id <> '' AND input = 'queue') AS received_rows, \
+             (SELECT count(*) FROM brief WHERE batch_id <> '' AND input = 'queue' \
+             AND state IN ('completed', 'partial', 'failed', 'canceled')) AS ended_rows, \
+             (SELECT count(*) FROM outbox o JOIN brief b ON b.id = o.brief WHERE b.batch_id <> '' \
+             AND o.channel = 'record' AND o.input = 'queue' AND o.state IN ('pending', 'parked')) AS unsent_rows \
+             FROM batch",
+        )
+        .fetch_one(db)
+        .await?)
     }
 }
 

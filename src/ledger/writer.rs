@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
+use super::standing::Standing;
 use crate::telemetry::Metrics;
 
 /// Writes that may wait; further callers wait for a place.
@@ -40,7 +41,10 @@ pub trait Write: Send + 'static {
 
 /// The way to the writer task. Cheap to clone; the task ends when the last one is gone.
 #[derive(Clone, Debug)]
-pub(super) struct Writer(mpsc::Sender<Box<dyn Job>>);
+pub(super) struct Writer {
+    queue: mpsc::Sender<Box<dyn Job>>,
+    standing: Standing,
+}
 
 impl Writer {
     /// Starts the writer task on `connection`. `beat` is called after each commit, and every second while idle. The
@@ -52,17 +56,30 @@ impl Writer {
         lock: Arc<File>,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let state = State { connection: Some(connection), options, metrics, beat, _lock: lock };
+        let standing = Standing::default();
+        let state = State {
+            connection: Some(connection),
+            options,
+            metrics,
+            beat,
+            standing: standing.clone(),
+            _lock: lock,
+        };
         tokio::spawn(run(receiver, state));
-        Self(sender)
+        Self { queue: sender, standing }
     }
 
     /// Hands in `write` and waits until it is committed (or has failed).
     pub(super) async fn write<W: Write>(&self, write: W) -> Result<W::Out, LedgerError> {
         let (answer, waiting) = oneshot::channel();
         let job = Envelope { write, result: None, answer: Some(answer) };
-        self.0.send(Box::new(job)).await.map_err(|_closed| LedgerError::Closed)?;
+        self.queue.send(Box::new(job)).await.map_err(|_closed| LedgerError::Closed)?;
         waiting.await.map_err(|_closed| LedgerError::Closed)?
+    }
+
+    /// Why nothing can be written now, as one line for people.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.standing.trouble()
     }
 }
 
@@ -72,6 +89,8 @@ trait Job: Send {
     fn fail(&mut self, error: LedgerError);
     fn answer(self: Box<Self>);
     fn rows(&self) -> usize;
+    /// Why it is not done; `None`: it is, or it has not run.
+    fn error(&self) -> Option<&LedgerError>;
 }
 
 struct Envelope<W: Write> {
@@ -107,6 +126,10 @@ impl<W: Write> Job for Envelope<W> {
     fn rows(&self) -> usize {
         self.write.rows()
     }
+
+    fn error(&self) -> Option<&LedgerError> {
+        self.result.as_ref()?.as_ref().err()
+    }
 }
 
 struct State {
@@ -115,6 +138,7 @@ struct State {
     options: SqliteConnectOptions,
     metrics: Metrics,
     beat: Box<dyn Fn() + Send>,
+    standing: Standing,
     /// Let go when the connection is closed.
     _lock: Arc<File>,
 }
@@ -128,12 +152,16 @@ async fn run(mut queue: mpsc::Receiver<Box<dyn Job>>, mut state: State) {
             Ok(_) => {
                 state.commit(&mut group).await;
                 for job in group.drain(..) {
+                    if let Some(error) = job.error() {
+                        state.standing.failed(error);
+                    }
                     job.answer();
                 }
-                (state.beat)();
             }
-            Err(_idle) => (state.beat)(),
+            Err(_idle) => {}
         }
+        state.standing.look();
+        (state.beat)();
     }
     if let Some(connection) = state.connection.take()
         && let Err(error) = connection.close().await
@@ -147,7 +175,7 @@ impl State {
         let started = Instant::now();
         let rows: usize = group.iter().map(|job| job.rows()).sum();
         if let Err(error) = self.transaction(group).await {
-            tracing::warn!(%error, writes = group.len(), "a commit failed; its writes are done again one by one");
+            tracing::debug!(%error, writes = group.len(), "a commit failed; its writes are done again one by one");
             self.reopen().await;
             for job in group.iter_mut() {
                 if let Err(error) = self.transaction(std::slice::from_mut(job)).await {

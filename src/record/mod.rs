@@ -1,4 +1,4 @@
-//! PURE. The outbound record: what became of one container, or of a brief that never got one.
+//! PURE. The outbound record: what became of one container, of a brief that never got one, or of a whole batch.
 //!
 //! Invariants:
 //! - The same record has the same id and the same bytes, today and in a later version: ids come from
@@ -7,6 +7,7 @@
 //!
 //! It does not decide what is published, or when: that is the ledger's part.
 
+mod batch;
 mod remedy;
 mod wire;
 
@@ -15,7 +16,7 @@ mod tests;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use crate::brief::{Identity, keys};
 use crate::flow::Properties;
 
+pub use batch::{BATCH_FINISHED, BatchCounts, BatchFinished, ContainerCounts, ProjectPart};
 pub use remedy::{REMEDIES, Remedy, RemedyRow, remedy};
 pub use wire::schema;
 
@@ -147,7 +149,7 @@ impl RecordType {
 }
 
 /// Why something did not complete. Fields stand in the order of the record.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordError {
     /// The API's code, unchanged, or one of briefd's own.
@@ -176,7 +178,7 @@ impl RecordError {
 }
 
 /// Who says that something went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The Layers API.

@@ -97,6 +97,40 @@ fn records_fit_their_published_schema_and_so_does_the_documented_example() {
     assert!(!validator.is_valid(&unknown_type));
 }
 
+fn finished_batch() -> BatchFinished {
+    let counts = |received, completed, failed| BatchCounts {
+        received,
+        completed,
+        failed,
+        containers: ContainerCounts { completed, failed, canceled: 0 },
+        ..BatchCounts::default()
+    };
+    let part = |counts, credits_estimate| ProjectPart { counts, credits_estimate };
+    BatchFinished {
+        batch_id: "spring".to_owned(),
+        revision: 1,
+        size: 3,
+        projects: [("p", part(counts(2, 1, 1), Some(240))), ("q", part(counts(1, 1, 0), None))]
+            .map(|(project, part)| (project.to_owned(), part))
+            .into(),
+        finished_at: "2026-05-01T09:02:00Z".parse().unwrap(),
+    }
+}
+
+#[test]
+fn the_end_of_a_batch_is_told_in_bytes_that_do_not_drift_and_fit_the_schema() {
+    let text = String::from_utf8(finished_batch().to_bytes()).unwrap();
+    insta::assert_snapshot!(text, @r#"{"schema":"briefd.record/1","recordId":"475e8a61-33db-5022-bf09-6018c90a615d","type":"batch.finished","batchId":"spring","revision":1,"size":3,"received":3,"completed":2,"partial":0,"failed":1,"canceled":0,"containers":{"completed":2,"failed":1,"canceled":0},"byProject":[{"projectId":"p","received":2,"completed":1,"partial":0,"failed":1,"canceled":0,"containers":{"completed":1,"failed":1,"canceled":0},"creditsEstimate":240},{"projectId":"q","received":1,"completed":1,"partial":0,"failed":0,"canceled":0,"containers":{"completed":1,"failed":0,"canceled":0},"creditsEstimate":null}],"creditsEstimate":240,"finishedAt":"2026-05-01T09:02:00Z"}"#);
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema()).unwrap();
+    let mut value: Value = serde_json::from_str(&text).unwrap();
+    assert!(validator.is_valid(&value));
+    let sent = finished_batch().properties();
+    assert_eq!(sent.message_id.as_deref(), value["recordId"].as_str());
+    assert_eq!(sent.kind.as_deref(), Some(BATCH_FINISHED));
+    value["revision"] = json!(0);
+    assert!(!validator.is_valid(&value));
+}
+
 #[test]
 fn the_published_schema_does_not_drift() {
     insta::assert_json_snapshot!("record_schema", schema());

@@ -8,16 +8,25 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Record, RecordError, RecordType, SCHEMA};
+use super::{Record, RecordError, RecordType, SCHEMA, batch};
 use crate::brief::drop_number_formats;
 
 /// The JSON Schema (2020-12) of a record.
 pub fn schema() -> Value {
     let settings =
         SchemaSettings::draft2020_12().for_serialize().with(|settings| settings.inline_subschemas = true);
-    let mut schema = settings.into_generator().into_root_schema_for::<Wire<'static>>().to_value();
+    let mut schema = settings.into_generator().into_root_schema_for::<AnyRecord<'static>>().to_value();
     drop_number_formats(&mut schema);
     schema
+}
+
+/// What became of one container, of a brief that never got one, or of a whole batch: `type` tells which.
+#[derive(JsonSchema)]
+#[schemars(untagged, title = "briefd record")]
+#[expect(dead_code, reason = "stands for both in the schema")]
+enum AnyRecord<'a> {
+    Brief(Wire<'a>),
+    Batch(batch::Wire<'a>),
 }
 
 #[expect(
@@ -33,7 +42,7 @@ pub(super) fn bytes(record: &Record) -> Vec<u8> {
 /// `completed` beats the others; `brief.failed` stands for all variants of its run.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(title = "briefd record")]
+#[schemars(title = "container.* or brief.failed")]
 struct Wire<'a> {
     /// Always `briefd.record/1`.
     #[schemars(extend("const" = SCHEMA))]

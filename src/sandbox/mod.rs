@@ -33,6 +33,8 @@ mod errors;
 mod faults;
 mod fields;
 mod format;
+#[cfg(test)]
+pub(crate) mod gate;
 mod generation;
 mod idempotency;
 mod keys;

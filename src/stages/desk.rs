@@ -66,29 +66,20 @@ impl Desk {
     }
 
     /// Writes, and writes again for as long as the ledger may come back (a full disk, a busy file). What is not
-    /// committed is not done, so the caller must not go on; it says so once.
+    /// committed is not done, so the caller must not go on; the ledger says so, once for all stages.
     pub async fn write_until_done<W: Write + Clone>(
         &self,
         stage: &'static str,
         write: W,
     ) -> Result<W::Out, LedgerError> {
-        let mut said = false;
         loop {
             match self.ledger.write(write.clone()).await {
                 Err(error) if error.may_pass() && !self.stopping.is_cancelled() => {
-                    if !said {
-                        tracing::error!(stage, %error, "the ledger cannot be written; nothing goes on until it can");
-                        said = true;
-                    }
+                    tracing::debug!(stage, %error, "not written; it is tried again");
                     self.clock.sleep(LOOK_AGAIN).await;
                     self.step(stage);
                 }
-                result => {
-                    if said && result.is_ok() {
-                        tracing::info!(stage, "the ledger can be written again");
-                    }
-                    return result;
-                }
+                result => return result,
             }
         }
     }

@@ -130,9 +130,10 @@ pub(super) async fn ease(desk: &Desk, hold: &Hold) -> Result<(), LedgerError> {
 
 /// A hold is over.
 pub(super) async fn lift(desk: &Desk, hold: &Hold) -> Result<(), LedgerError> {
-    let lift = LiftHold { scope: hold.scope.clone(), reason: Some(hold.reason.clone()) };
+    let now_ms = desk.clock.now_ms();
+    let lift = LiftHold { scope: hold.scope.clone(), reason: Some(hold.reason.clone()), now_ms };
     if desk.ledger.write(lift).await? > 0 {
-        let lasted = SignedDuration::from_millis((desk.clock.now_ms() - hold.since_ms).max(0));
+        let lasted = SignedDuration::from_millis((now_ms - hold.since_ms).max(0));
         tracing::info!(
             scope = hold.scope.word(),
             project = hold.scope.project(),

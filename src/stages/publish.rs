@@ -3,6 +3,9 @@
 //! A batch is the unit: its messages are in flight together and their fates are known together. A message that no
 //! queue wants delays its routing key, not the others. After the broker closed a channel the messages of that batch go
 //! one at a time, so that one the broker cannot take is found out; twice alone, and it is parked with an alert.
+//!
+//! Before each batch of messages it looks whether a batch of briefs has ended: that is so once its last record is
+//! confirmed, which is known here first.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -15,7 +18,7 @@ use super::back_off::{after, delay};
 use super::desk::LOOK_AGAIN;
 use crate::config;
 use crate::flow::{Channel, SendOutcome, Sink};
-use crate::ledger::{LedgerError, MarkSent, PendingRow, Sent};
+use crate::ledger::{FinishBatches, LedgerError, MarkSent, PendingRow, Sent};
 
 /// How often an unroutable key is mentioned in the log.
 const SAY_AGAIN_MS: i64 = 60_000;
@@ -76,6 +79,10 @@ impl<K: Sink> Publish<K> {
         alone: &mut usize,
         said: &mut HashMap<String, i64>,
     ) -> Result<usize, LedgerError> {
+        if self.desk.ledger.has_batch_over().await? {
+            let now_ms = self.desk.clock.now_ms();
+            self.desk.write_until_done("publish", FinishBatches { now_ms }).await?;
+        }
         let limit = if *alone > 0 { 1 } else { self.settings.concurrency };
         let mut rows = self
             .desk

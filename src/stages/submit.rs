@@ -10,6 +10,8 @@
 mod answers;
 mod attempt;
 #[cfg(test)]
+pub(crate) mod by_hand;
+#[cfg(test)]
 mod hold_tests;
 mod holds;
 mod notes;
@@ -124,7 +126,10 @@ impl Submit {
                 Round::Idle
             } else {
                 self.round(&mut under_way).await.unwrap_or_else(|error| {
-                    tracing::error!(stage = "submit", %error, "no job could be claimed");
+                    // That the ledger cannot be written, it says itself.
+                    if !error.may_pass() {
+                        tracing::error!(stage = "submit", %error, "no job could be claimed");
+                    }
                     Round::Idle
                 })
             };

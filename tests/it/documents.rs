@@ -33,40 +33,71 @@ fn sources(folder: &Path, into: &mut String) {
     }
 }
 
-#[test]
-fn every_promise_of_the_readme_names_tests_that_exist() {
-    let readme = read("README.md");
+/// What promises are made in, for everybody and for operators.
+const PROMISING: [&str; 2] = ["README.md", "deploy/GUARANTEES.md"];
+
+/// All code, tests included.
+fn code() -> String {
     let mut code = String::new();
     sources(&root().join("src"), &mut code);
     sources(&root().join("tests"), &mut code);
-    for promise in 1..=8 {
-        let row = readme
-            .lines()
-            .find(|line| line.starts_with(&format!("| P{promise} |")))
-            .unwrap_or_else(|| panic!("the README has no row for P{promise}"));
-        let tests: Vec<&str> =
-            row.rsplit('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2).collect();
-        assert!(!tests.is_empty(), "P{promise} names no test");
-        for test in tests {
-            assert!(code.contains(&format!("fn {test}(")), "P{promise} names {test}, which does not exist");
+    code
+}
+
+/// Whether a word in a text is a test's name.
+fn is_test_name(text: &str) -> bool {
+    text.matches('_').count() >= 4
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let code = code();
+    for document in PROMISING {
+        let text = read(document);
+        for promise in 1..=8 {
+            let row = text
+                .lines()
+                .find(|line| line.starts_with(&format!("| P{promise} |")))
+                .unwrap_or_else(|| panic!("{document} has no row for P{promise}"));
+            let tests: Vec<&str> =
+                row.rsplit('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2).collect();
+            assert!(!tests.is_empty(), "{document}: P{promise} names no test");
+            for test in tests {
+                let exists = code.contains(&format!("fn {test}("));
+                assert!(exists, "{document}: P{promise} names {test}, which does not exist");
+            }
         }
     }
 }
 
 #[test]
-fn every_test_that_the_readme_names_exists() {
-    let readme = read("README.md");
-    let mut code = String::new();
-    sources(&root().join("src"), &mut code);
-    sources(&root().join("tests"), &mut code);
-    let is_name = |text: &&str| {
-        text.matches('_').count() >= 4
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-    };
-    let names: Vec<&str> = readme.split('`').filter(is_name).collect();
-    assert!(names.len() > 15, "{names:?}");
-    for name in names {
-        assert!(code.contains(&format!("fn {name}(")), "the README names {name}, which does not exist");
+fn every_test_that_a_promising_document_names_exists() {
+    let code = code();
+    for document in PROMISING {
+        let text = read(document);
+        let names: Vec<&str> = text.split('`').filter(|name| is_test_name(name)).collect();
+        assert!(names.len() > 15, "{document}: {names:?}");
+        for name in names {
+            let exists = code.contains(&format!("fn {name}("));
+            assert!(exists, "{document} names {name}, which does not exist");
+        }
+    }
+}
+
+#[test]
+fn the_switches_and_commands_of_the_guarantees_exist() {
+    let text = read("deploy/GUARANTEES.md");
+    let help = String::from_utf8(briefd(&["sandbox", "--help"]).stdout).unwrap();
+    let flags: Vec<&str> =
+        text.split("`--").skip(1).filter_map(|rest| rest.split(['`', ' ']).next()).collect();
+    assert!(flags.len() > 5, "{flags:?}");
+    for flag in flags {
+        assert!(help.contains(&format!("--{flag}")), "there is no briefd sandbox --{flag}");
+    }
+    for part in text.split("`briefd ").skip(1) {
+        let word = part.split(|letter: char| !letter.is_ascii_lowercase()).next().unwrap();
+        assert!(commands().iter().any(|command| command == word), "there is no briefd {word}");
     }
 }
 
@@ -147,7 +178,8 @@ fn every_command_that_the_readme_shows_exists() {
     let mut seen = 0;
     for start in ["`briefd ", "$ briefd "] {
         for part in readme.split(start).skip(1) {
-            let word = part.split(|letter: char| !letter.is_ascii_lowercase()).next().unwrap();
+            let word =
+                part.split(|letter: char| !letter.is_ascii_lowercase() && letter != '-').next().unwrap();
             assert!(known.iter().any(|command| command == word), "the README shows briefd {word}");
             seen += 1;
         }

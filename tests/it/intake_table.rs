@@ -7,14 +7,13 @@ use std::collections::BTreeSet;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
-use sqlx::ConnectOptions as _;
 use tempfile::TempDir;
 
 use crate::support::Variable;
 use crate::support::broker::TestBroker;
 use crate::support::checker::{Evidence, ExpectedRun};
 use crate::support::message::Message;
-use crate::support::process::{API_KEY, PROMPTLY, SandboxProcess, Worker};
+use crate::support::process::{API_KEY, PROMPTLY, SandboxProcess, Worker, briefd};
 
 /// Every way to be decided about.
 const RESULTS: [&str; 8] =
@@ -551,11 +550,10 @@ async fn of_a_pruned_brief_its_content_is_still_known() {
     scene.records(2).await;
     scene.worker.process.sigterm();
     assert!(scene.worker.process.wait_exit(PROMPTLY).await.success());
-    let ledger = sqlx::sqlite::SqliteConnectOptions::new().filename(scene.dir.path().join("briefd.db"));
-    let mut ledger = ledger.connect().await.unwrap();
-    let pruned = sqlx::query("UPDATE brief SET pruned_at = changed_at").execute(&mut ledger).await.unwrap();
-    assert_eq!(pruned.rows_affected(), 2);
-    sqlx::Connection::close(ledger).await.unwrap();
+    let prune = ["ledger", "prune", "--older-than", "0s"];
+    let told = briefd(scene.dir.path(), &prune, &scene.variables).output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout) + String::from_utf8_lossy(&told.stderr);
+    assert!(told.starts_with("2 briefs that ended"), "{told}");
 
     scene.worker = Worker::spawn(scene.dir.path(), &scene.variables);
     scene.worker.wait_ready().await;

@@ -79,7 +79,7 @@ const CRATES: [(&str, &[&str]); 5] = [
     ("sqlx", &["ledger"]),
     ("lapin", &["broker"]),
     ("async_compat", &["broker"]),
-    ("reqwest", &["layers"]),
+    ("reqwest", &["layers", "broker"]), // broker: RabbitMQ's management API
     ("axum", &["telemetry", "sandbox"]),
 ];
 

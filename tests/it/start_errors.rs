@@ -48,7 +48,7 @@ async fn refused(dir: &Path, arguments: &[&str], more: &[Variable], code: i32) -
 }
 
 /// The same, for what is said in one line.
-async fn refused_in_a_line(dir: &Path, arguments: &[&str], more: &[Variable], code: i32) -> String {
+pub async fn refused_in_a_line(dir: &Path, arguments: &[&str], more: &[Variable], code: i32) -> String {
     let said = refused(dir, arguments, more, code).await;
     assert_eq!(said.lines().count(), 1, "{said}");
     said.strip_prefix("briefd: ")

@@ -4,12 +4,19 @@ use serde_json::{Value, json};
 
 use super::super::names::Projects;
 use super::super::times::iso;
-use super::timeline::{became_known, events};
+use super::live::Live;
+use super::timeline::{assets, became_known, events};
+use crate::brief::body_hash;
 use crate::job::BriefState;
 use crate::ledger::Story;
 
 /// The document.
-pub(super) fn document(story: &Story, state: Option<BriefState>, projects: Projects<'_>) -> Value {
+pub(super) fn document(
+    story: &Story,
+    state: Option<BriefState>,
+    live: Option<&Live>,
+    projects: Projects<'_>,
+) -> Value {
     let brief = &story.brief;
     json!({
         "projectId": brief.project_id,
@@ -22,10 +29,12 @@ pub(super) fn document(story: &Story, state: Option<BriefState>, projects: Proje
         "receivedAt": iso(brief.received_at),
         "changedAt": iso(brief.changed_at),
         "prunedAt": brief.pruned_at.map(iso),
+        "live": live.map(Live::json),
         "runs": runs(story),
         "jobs": jobs(story),
         "containers": containers(story),
         "records": records(story),
+        "holds": holds(story),
         "story": events(story).iter().map(|event| json!({
             "at": iso(event.at),
             "run": event.run,
@@ -66,6 +75,7 @@ fn jobs(story: &Story) -> Vec<Value> {
             "kind": job.kind,
             "state": job.state,
             "idempotencyKey": job.idempotency_key,
+            "bodySha256": body_hash(&job.body),
             "id": job.alias,
             "jobId": job.api_job_id,
             "attempts": job.attempts,
@@ -89,6 +99,10 @@ fn containers(story: &Story) -> Vec<Value> {
             "status": container.status,
             "knownAt": iso(container.known_at),
             "endedAt": container.ended_at.map(iso),
+            "assets": assets(container).into_iter().map(|asset| json!({
+                "kind": asset.kind,
+                "url": asset.url,
+            })).collect::<Vec<_>>(),
         })
     };
     story.containers.iter().map(one).collect()
@@ -109,4 +123,18 @@ fn records(story: &Story) -> Vec<Value> {
         })
     };
     story.records.iter().map(one).collect()
+}
+
+fn holds(story: &Story) -> Vec<Value> {
+    let one = |hold: &crate::ledger::HoldStory| {
+        json!({
+            "scope": hold.scope,
+            "reason": hold.reason,
+            "detail": hold.detail,
+            "setBy": hold.set_by,
+            "since": iso(hold.since),
+            "liftedAt": hold.lifted_at.map(iso),
+        })
+    };
+    story.holds.iter().map(one).collect()
 }

@@ -3,22 +3,28 @@
 use super::super::names::{Projects, batch_name};
 use super::super::table::{counted, wrap, wrap_facts};
 use super::super::times::stamp;
-use super::timeline::{became_known, events};
+use super::live::Live;
+use super::timeline::{assets, became_known, events};
+use crate::brief::body_hash;
 use crate::job::BriefState;
-use crate::ledger::{JobStory, RecordStory, RunStory, Story};
+use crate::ledger::{ContainerStory, HoldStory, JobStory, RecordStory, RunStory, Story};
 
 /// Identity, runs, jobs, containers, records, then what happened.
-pub(super) fn page(story: &Story, state: Option<BriefState>, projects: Projects<'_>) -> String {
+pub(super) fn page(
+    story: &Story,
+    state: Option<BriefState>,
+    live: Option<&Live>,
+    projects: Projects<'_>,
+) -> String {
     let mut lines = head(story, state, projects);
+    lines.extend(
+        live.into_iter().flat_map(|live| wrap_facts(&format!("{:<12}", "at the API"), &live.facts())),
+    );
     section(&mut lines, "RUNS", story.runs.iter().flat_map(run));
     section(&mut lines, "JOBS", story.jobs.iter().flat_map(|one| job(story, one)));
-    let containers = story.containers.iter().flat_map(|container| {
-        let id = if container.id.is_empty() { "never named by the API" } else { &container.id };
-        let facts = [id.to_owned(), container.status.clone(), format!("run {}", container.run)];
-        wrap_facts(&format!("  variant {}  ", container.variant), &facts)
-    });
-    section(&mut lines, "CONTAINERS", containers);
+    section(&mut lines, "CONTAINERS", story.containers.iter().flat_map(container));
     section(&mut lines, "RECORDS", story.records.iter().flat_map(record));
+    section(&mut lines, "HOLDS THAT KEPT IT WAITING", story.holds.iter().flat_map(hold));
     let several = story.runs.len() > 1;
     let happened = events(story).into_iter().flat_map(|event| {
         let run = if several { format!("run {}  ", event.run) } else { String::new() };
@@ -87,6 +93,7 @@ fn job(story: &Story, job: &JobStory) -> Vec<String> {
         job.state.clone(),
         counted(job.attempts, "POST"),
         format!("Idempotency-Key {}", job.idempotency_key),
+        format!("body SHA-256 {}", body_hash(&job.body)),
     ];
     facts.extend(job.alias.as_ref().map(|id| format!("id {id}")));
     facts.extend(job.api_job_id.as_ref().map(|id| format!("at the API {id}")));
@@ -112,6 +119,21 @@ fn error(text: &str) -> String {
     let parts: Vec<String> =
         [part(["code", "code"]), part(["message", "message"]), request].into_iter().flatten().collect();
     parts.join(": ")
+}
+
+fn container(container: &ContainerStory) -> Vec<String> {
+    let id = if container.id.is_empty() { "never named by the API" } else { &container.id };
+    let mut facts = vec![id.to_owned(), container.status.clone(), format!("run {}", container.run)];
+    facts.extend(assets(container).into_iter().map(|asset| format!("{} {}", asset.kind, asset.url)));
+    wrap_facts(&format!("  variant {}  ", container.variant), &facts)
+}
+
+fn hold(hold: &HoldStory) -> Vec<String> {
+    let until = hold.lifted_at.map_or_else(|| "in force".to_owned(), |at| format!("lifted {}", stamp(at)));
+    let mut facts =
+        vec![hold.reason.clone(), hold.scope.clone(), format!("since {}", stamp(hold.since)), until];
+    facts.extend(Some(&hold.detail).filter(|detail| !detail.is_empty()).cloned());
+    wrap_facts("  ", &facts)
 }
 
 fn record(record: &RecordStory) -> Vec<String> {

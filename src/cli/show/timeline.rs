@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::job::{self, JobState};
-use crate::ledger::{HistoryLine, JobStory, Story};
+use crate::ledger::{ContainerStory, HistoryLine, JobStory, Story};
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +84,25 @@ pub(super) fn became_known(story: &Story, job: &JobStory) -> Option<(i64, String
         (_, None) => "by an attempt",
     };
     Some((line.at, by.to_owned()))
+}
+
+/// A file that came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asset {
+    pub kind: String,
+    /// Where it was when the container ended.
+    pub url: String,
+}
+
+/// The files that the API's record of a container names.
+pub(super) fn assets(container: &ContainerStory) -> Vec<Asset> {
+    let record: Value =
+        container.record.as_deref().and_then(|record| serde_json::from_str(record).ok()).unwrap_or_default();
+    let told = |asset: &Value| {
+        let url = asset["url"].as_str()?.to_owned();
+        Some(Asset { kind: asset["kind"].as_str().unwrap_or("asset").to_owned(), url })
+    };
+    record["assets"].as_array().into_iter().flatten().filter_map(told).collect()
 }
 
 impl Event {

@@ -1,5 +1,7 @@
 //! What `status` shows, read from the ledger once.
 
+use super::pace::PaceFacts;
+use crate::config::Layers;
 use crate::job::BriefState;
 use crate::ledger::{
     CodeCount, Hold, HoldScope, LateRows, LedgerError, ParkedBrief, Reader, Silence, StateCounts, Tally,
@@ -28,6 +30,7 @@ pub(super) struct Facts {
     pub outbox_pending: i64,
     pub outbox_parked: i64,
     pub late: Vec<LateRows>,
+    pub pace: PaceFacts,
     /// Of the whole ledger, by stored state.
     pub totals: StateCounts,
     pub batches: Vec<BatchFacts>,
@@ -58,6 +61,7 @@ impl Facts {
     pub(super) async fn gather(
         reader: &Reader,
         batch: Option<&str>,
+        layers: &Layers,
         now_ms: i64,
     ) -> Result<Self, LedgerError> {
         let tally = reader.tally().await?;
@@ -76,6 +80,7 @@ impl Facts {
             outbox_pending: tallied(&tally, "outbox", "pending"),
             outbox_parked: tallied(&tally, "outbox", "parked"),
             late: Vec::new(),
+            pace: PaceFacts::gather(reader, layers, now_ms).await?,
             totals: totals(&tally),
             batches: Vec::new(),
             more_batches: 0,

@@ -1,5 +1,6 @@
 //! The status as a page of text.
 
+use super::super::color::{Paint, Tone};
 use super::super::names::{Projects, batch_name, quoted};
 use super::super::table::{Column, Layout, counted, thousands};
 use super::advice::trouble;
@@ -11,17 +12,30 @@ use crate::ledger::StateCounts;
 
 /// What somebody wanted canceled is not run again unless they say so.
 const CANCELED: &str = "CANCELED";
+/// The project has several layers, and the brief must say which.
+const CONFLICT: &str = "CONFLICT";
 /// Projects of a batch that are listed.
 const PROJECTS_SHOWN: usize = 20;
 
 /// Trouble, then the batches or the one batch, then the next command.
-pub(super) fn page(facts: &Facts, settings: &Settings) -> String {
-    let mut parts = vec![trouble(facts, settings)];
+pub(super) fn page(facts: &Facts, settings: &Settings, paint: Paint) -> String {
+    let red = |line: String| match line.strip_prefix("! ") {
+        // The mark and the words in capitals behind it.
+        Some(rest) => {
+            let capitals = rest.chars().take_while(|c| c.is_ascii_uppercase() || *c == ' ').count();
+            paint.tint_start(Tone::Trouble, &line, 2 + capitals)
+        }
+        None => line,
+    };
+    let mut parts = vec![trouble(facts, settings).into_iter().map(red).collect()];
     match (&facts.detail, facts.batches.first()) {
-        (Some(detail), Some(batch)) => parts.extend(one_batch(batch, detail, settings)),
+        (Some(detail), Some(batch)) => parts.extend(one_batch(facts, batch, detail, settings)),
         (None, Some(_)) => {
-            parts.push(batches(facts, settings));
-            parts.push(vec![next(facts)]);
+            parts.push(batches(facts));
+            let pace = facts.pace.sentence().filter(|_| facts.worker);
+            let mut end: Vec<String> = pace.into_iter().collect();
+            end.push(next(facts));
+            parts.push(end);
         }
         (_, None) => {
             parts.push(vec![
@@ -70,7 +84,7 @@ fn sum(counts: &StateCounts, states: &[BriefState]) -> i64 {
     states.iter().map(|state| counts.get(*state)).sum()
 }
 
-fn batches(facts: &Facts, settings: &Settings) -> Vec<String> {
+fn batches(facts: &Facts) -> Vec<String> {
     let states = StateColumns::of(&facts.batches.iter().map(|batch| &batch.counts).collect::<Vec<_>>());
     let mut columns = vec![Column::name("BATCH")];
     columns.extend(states.columns());
@@ -78,7 +92,7 @@ fn batches(facts: &Facts, settings: &Settings) -> Vec<String> {
     let row = |batch: &BatchFacts| {
         let mut row = vec![batch_name(&batch.batch).to_owned()];
         row.extend(states.cells(&batch.counts));
-        row.push(Left::of(batch, &settings.layers).word());
+        row.push(Left::of(batch, facts.pace.numbers).word());
         row
     };
     let rows: Vec<_> = facts.batches.iter().map(row).collect();
@@ -102,17 +116,18 @@ fn next(facts: &Facts) -> String {
     }
 }
 
-fn one_batch(batch: &BatchFacts, detail: &Detail, settings: &Settings) -> Vec<Vec<String>> {
+fn one_batch(facts: &Facts, batch: &BatchFacts, detail: &Detail, settings: &Settings) -> Vec<Vec<String>> {
+    let left = Left::of(batch, facts.pace.numbers);
     vec![
-        summary(batch, detail, settings),
-        totals(batch, settings),
+        summary(batch, detail, left),
+        totals(batch, left),
         codes(detail),
         projects(detail, settings),
         vec![next_of_batch(batch, detail)],
     ]
 }
 
-fn summary(batch: &BatchFacts, detail: &Detail, settings: &Settings) -> Vec<String> {
+fn summary(batch: &BatchFacts, detail: &Detail, left: Left) -> Vec<String> {
     let total = batch.counts.total();
     let briefs = match batch.size {
         Some(size) if size > total => {
@@ -121,7 +136,7 @@ fn summary(batch: &BatchFacts, detail: &Detail, settings: &Settings) -> Vec<Stri
         Some(_) | None => counted(total, "brief"),
     };
     let projects = i64::try_from(detail.projects.len()).unwrap_or(i64::MAX);
-    let left = match Left::of(batch, &settings.layers) {
+    let left = match left {
         Left::Done => "ended".to_owned(),
         Left::About(left) => format!("about {} left", Left::About(left).word()),
         Left::Soon => "all started".to_owned(),
@@ -132,11 +147,11 @@ fn summary(batch: &BatchFacts, detail: &Detail, settings: &Settings) -> Vec<Stri
     vec![format!("{}: {briefs}, {}, {left}", batch_name(&batch.batch), counted(projects, "project"))]
 }
 
-fn totals(batch: &BatchFacts, settings: &Settings) -> Vec<String> {
+fn totals(batch: &BatchFacts, left: Left) -> Vec<String> {
     let states = StateColumns::of(&[&batch.counts]);
     let columns: Vec<_> = states.columns().chain(std::iter::once(Column::number("LEFT"))).collect();
     let mut row: Vec<_> = states.cells(&batch.counts).collect();
-    row.push(Left::of(batch, &settings.layers).word());
+    row.push(left.word());
     let rows = [row];
     Layout::fit(&columns, &rows).lines(&rows)
 }
@@ -152,6 +167,7 @@ fn codes(detail: &Detail) -> Vec<String> {
         .map(|code| {
             let helps = match code.remedy.as_str() {
                 _ if code.code == CANCELED => "run it again, if it is wanted after all",
+                _ if code.code == CONFLICT => "say which projectLayerId; the record names them",
                 "rerun" => "run it again as it is",
                 "change" => "change the brief or the project first",
                 _ => "nothing",
@@ -183,19 +199,19 @@ fn projects(detail: &Detail, settings: &Settings) -> Vec<String> {
 
 fn next_of_batch(batch: &BatchFacts, detail: &Detail) -> String {
     let name = quoted(&batch.batch);
-    let helped_by = |remedy: &str| -> i64 {
-        let codes = detail.codes.iter().filter(|code| code.remedy == remedy && code.code != CANCELED);
-        codes.map(|code| code.briefs).sum()
-    };
-    let (rerun, change) = (helped_by("rerun"), helped_by("change"));
-    if rerun > 0 {
+    let most = |remedy: &str| detail.codes.iter().find(|code| code.remedy == remedy && code.code != CANCELED);
+    if let Some(code) = most("rerun") {
+        let again = match code.briefs {
+            1 => "1 brief may be run again as it is".to_owned(),
+            n => format!("{} briefs may be run again as they are", thousands(n)),
+        };
         return format!(
-            "To run {} again, send each with \"run\" one higher than in its record",
-            counted(rerun, "brief")
+            "{again}; what that costs:\n  briefd rerun --batch {name} --code {} --dry-run",
+            code.code
         );
     }
-    if change > 0 {
-        return format!("To mend {}:  briefd list --batch {name} --state failed", counted(change, "brief"));
+    if let Some(code) = most("change") {
+        return format!("Which to mend:  briefd list --batch {name} --code {}", code.code);
     }
     if batch.counts.open() > 0 {
         format!("Until it has ended:  briefd status {name} --wait")

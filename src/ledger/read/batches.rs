@@ -171,11 +171,12 @@ impl Reader {
     /// How many briefs the batch is said to have; the first one that says so counts.
     pub async fn batch_size(&self, batch: &str) -> Result<Option<i64>, LedgerError> {
         Ok(sqlx::query_scalar(
-            "SELECT r.batch_size FROM brief b CROSS JOIN run r ON r.brief = b.id \
-             WHERE b.batch_id = $1 AND r.batch_size IS NOT NULL ORDER BY b.id, r.run LIMIT 1",
+            "SELECT coalesce((SELECT size FROM batch WHERE batch_id = $1), \
+             (SELECT r.batch_size FROM brief b CROSS JOIN run r ON r.brief = b.id \
+             WHERE b.batch_id = $1 AND r.batch_size IS NOT NULL ORDER BY b.id, r.run LIMIT 1))",
         )
         .bind(batch)
-        .fetch_optional(&self.pool)
+        .fetch_one(&self.pool)
         .await?)
     }
 

@@ -1,5 +1,7 @@
 //! One line a brief, in the order they came.
 
+use serde_json::Value;
+
 use super::super::{LedgerError, Reader};
 use super::{BRIEFS, Waiting, brief_state};
 use crate::job::BriefState;
@@ -17,6 +19,8 @@ pub struct BriefFilter {
     pub code: Option<String>,
     /// Received at or after, milliseconds since 1970.
     pub since_ms: Option<i64>,
+    /// Read what each asks for, too.
+    pub with_request: bool,
 }
 
 /// One brief.
@@ -36,6 +40,12 @@ pub struct BriefLine {
     pub state: BriefState,
     /// Why it did not complete, or why it is parked; `None` for what is open or completed.
     pub code: Option<String>,
+    /// The same in a line for people.
+    pub message: Option<String>,
+    /// What helps: `rerun`, `change`, `none`.
+    pub remedy: Option<String>,
+    /// What the current run asks for, as JSON, if the filter wants it.
+    pub request: Option<String>,
     /// When it first came, milliseconds since 1970.
     pub received_ms: i64,
     /// When its state changed last, milliseconds since 1970.
@@ -50,7 +60,8 @@ struct Row {
     brief_id: String,
     run: i64,
     state: String,
-    code: Option<String>,
+    trouble: Option<String>,
+    request: Option<String>,
     received_at: i64,
     changed_at: i64,
     not_before: Option<i64>,
@@ -62,10 +73,11 @@ macro_rules! lines {
         concat!(
             "SELECT b.id, b.project_id, b.batch_id, b.brief_id, b.run, b.state, b.received_at, b.changed_at, r.not_before, \
              CASE WHEN b.state IN ('partial', 'failed', 'canceled') THEN \
-             (SELECT json_extract(CAST(o.body AS TEXT), '$.error.code') FROM outbox o WHERE o.brief = b.id \
+             (SELECT json_extract(CAST(o.body AS TEXT), '$.error') FROM outbox o WHERE o.brief = b.id \
              AND o.channel = 'record' AND o.kind <> 'container.completed' ORDER BY o.id DESC LIMIT 1) \
-             WHEN b.state = 'parked' THEN (SELECT json_extract(j.error, '$.code') FROM job j WHERE j.brief = b.id \
-             AND j.run = b.run AND j.state = 'parked' ORDER BY j.id DESC LIMIT 1) END AS code \
+             WHEN b.state = 'parked' THEN (SELECT j.error FROM job j WHERE j.brief = b.id \
+             AND j.run = b.run AND j.state = 'parked' ORDER BY j.id DESC LIMIT 1) END AS trouble, \
+             CASE WHEN $5 THEN r.request END AS request \
              FROM brief b CROSS JOIN run r ON r.brief = b.id AND r.run = b.run WHERE b.id > $1 ",
             $where,
             " AND ($2 IS NULL OR b.project_id = $2) AND ($3 IS NULL OR b.state = $3) ORDER BY b.id LIMIT $4",
@@ -76,7 +88,7 @@ macro_rules! lines {
 /// Along the whole table, in pages: what a listing without a batch is.
 const ALL: &str = lines!("");
 /// Along one batch, by its own index.
-const OF_BATCH: &str = lines!("AND b.batch_id = $5");
+const OF_BATCH: &str = lines!("AND b.batch_id = $6");
 
 impl Reader {
     /// A page of at most `limit` briefs that were looked at after brief `after` (0: from the start), and the number of
@@ -103,8 +115,12 @@ impl Reader {
             | BriefState::Parked => state.word(),
         });
         let query = if filter.batch.is_some() { OF_BATCH } else { ALL };
-        let mut query =
-            sqlx::query_as(query).bind(after).bind(filter.project.as_deref()).bind(stored).bind(limit);
+        let mut query = sqlx::query_as(query)
+            .bind(after)
+            .bind(filter.project.as_deref())
+            .bind(stored)
+            .bind(limit)
+            .bind(filter.with_request);
         if let Some(batch) = &filter.batch {
             query = query.bind(batch);
         }
@@ -124,6 +140,8 @@ impl Reader {
 impl Row {
     fn line(self, waiting: &Waiting) -> Result<BriefLine, LedgerError> {
         let stored = brief_state(&self.state)?;
+        let trouble = self.trouble.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
+        let told = |name: &str| trouble[name].as_str().map(ToOwned::to_owned);
         Ok(BriefLine {
             state: waiting.state(stored, (&self.project_id, &self.batch_id), self.not_before),
             id: self.id,
@@ -131,7 +149,10 @@ impl Row {
             batch_id: self.batch_id,
             brief_id: self.brief_id,
             run: self.run,
-            code: self.code,
+            code: told("code"),
+            message: told("message"),
+            remedy: told("remedy"),
+            request: self.request,
             received_ms: self.received_at,
             changed_ms: self.changed_at,
         })

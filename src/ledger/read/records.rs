@@ -1,10 +1,13 @@
 //! The stored bytes of records, in the order they were made.
 
+use serde::{Deserialize, Serialize};
+
 use super::super::{LedgerError, Reader};
 use super::OUTBOX;
 
-/// Which records.
-#[derive(Clone, Debug, Default)]
+/// Which records. As an operator asks for them, it is stored too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct RecordFilter {
     /// Of this batch; '' for those of briefs without one.
     pub batch: Option<String>,
@@ -26,16 +29,50 @@ pub struct StoredRecord {
 }
 
 const WALK: &str = "SELECT o.id, o.body FROM outbox o LEFT JOIN brief b ON b.id = o.brief \
-     WHERE o.id > $1 AND o.channel = 'record' AND ($2 IS NULL OR b.batch_id = $2) \
+     WHERE o.id > $1 AND o.channel = 'record' AND ($2 IS NULL OR coalesce(b.batch_id, o.batch_id) = $2) \
      AND ($3 IS NULL OR b.project_id = $3) AND ($4 IS NULL OR o.kind = $4) ORDER BY o.id LIMIT $5";
 
-/// `batch_id` as a term picks its index; `+` keeps the other terms from being tempting.
-const IDS_OF_BATCH: &str = "SELECT o.id FROM brief b CROSS JOIN outbox o ON o.brief = b.id WHERE b.batch_id = $1 \
-     AND ($2 IS NULL OR b.project_id = $2) AND o.channel = 'record' AND ($3 IS NULL OR o.kind = $3) \
-     AND +o.id > $4 AND +o.id <= $5";
-const IDS_OF_PROJECT: &str = "SELECT o.id FROM brief b CROSS JOIN outbox o ON o.brief = b.id WHERE b.project_id = $1 \
-     AND ($2 IS NULL OR b.batch_id = $2) AND o.channel = 'record' AND ($3 IS NULL OR o.kind = $3) \
-     AND +o.id > $4 AND +o.id <= $5";
+/// What may be sent again: what has left, or cannot, and is the queue's.
+macro_rules! again {
+    () => {
+        " AND o.input = 'queue' AND o.state <> 'pending'"
+    };
+}
+
+/// `batch_id` as a term picks its index; `+` keeps the other terms from being tempting. The record about the batch itself
+/// is of no project.
+macro_rules! ids_of_batch {
+    ($more:expr) => {
+        concat!(
+            "SELECT o.id FROM brief b CROSS JOIN outbox o ON o.brief = b.id WHERE b.batch_id = $1 \
+             AND ($2 IS NULL OR b.project_id = $2) AND o.channel = 'record' AND ($3 IS NULL OR o.kind = $3) \
+             AND +o.id > $4 AND +o.id <= $5",
+            $more,
+            " UNION ALL SELECT o.id FROM outbox o WHERE o.batch_id = $1 AND $2 IS NULL AND ($3 IS NULL OR o.kind = $3) \
+             AND +o.id > $4 AND +o.id <= $5",
+            $more
+        )
+    };
+}
+macro_rules! ids_of_project {
+    ($more:expr) => {
+        concat!(
+            "SELECT o.id FROM brief b CROSS JOIN outbox o ON o.brief = b.id WHERE b.project_id = $1 \
+             AND ($2 IS NULL OR b.batch_id = $2) AND o.channel = 'record' AND ($3 IS NULL OR o.kind = $3) \
+             AND +o.id > $4 AND +o.id <= $5",
+            $more
+        )
+    };
+}
+const IDS_OF_BATCH: &str = ids_of_batch!("");
+const IDS_OF_PROJECT: &str = ids_of_project!("");
+const AGAIN_OF_BATCH: &str = ids_of_batch!(again!());
+const AGAIN_OF_PROJECT: &str = ids_of_project!(again!());
+const AGAIN: &str = concat!(
+    "SELECT o.id FROM outbox o WHERE o.channel = 'record' AND $1 IS NULL AND $2 IS NULL AND ($3 IS NULL OR o.kind = $3) \
+     AND o.id > $4 AND o.id <= $5",
+    again!()
+);
 
 impl Reader {
     /// The number of the newest outbox row; 0 when there is none.
@@ -78,10 +115,38 @@ impl Reader {
         filter: &RecordFilter,
         (after, until): (i64, i64),
     ) -> Result<Option<Vec<i64>>, LedgerError> {
-        let (query, first, second) = match (&filter.batch, &filter.project) {
-            (Some(batch), project) => (IDS_OF_BATCH, batch, project.as_ref()),
-            (None, Some(project)) => (IDS_OF_PROJECT, project, None),
+        let query = match (&filter.batch, &filter.project) {
+            (Some(_), _) => IDS_OF_BATCH,
+            (None, Some(_)) => IDS_OF_PROJECT,
             (None, None) => return Ok(None),
+        };
+        self.ids(query, filter, (after, until)).await.map(Some)
+    }
+
+    /// The numbers of the records that may be sent again, of those up to and with row `until`, in order.
+    pub async fn records_to_send_again(
+        &self,
+        filter: &RecordFilter,
+        until: i64,
+    ) -> Result<Vec<i64>, LedgerError> {
+        let query = match (&filter.batch, &filter.project) {
+            (Some(_), _) => AGAIN_OF_BATCH,
+            (None, Some(_)) => AGAIN_OF_PROJECT,
+            (None, None) => AGAIN,
+        };
+        let after = self.records_start(filter).await?;
+        self.ids(query, filter, (after, until)).await
+    }
+
+    async fn ids(
+        &self,
+        query: &'static str,
+        filter: &RecordFilter,
+        (after, until): (i64, i64),
+    ) -> Result<Vec<i64>, LedgerError> {
+        let (first, second) = match (&filter.batch, &filter.project) {
+            (Some(batch), project) => (Some(batch), project.as_ref()),
+            (None, project) => (project.as_ref(), None),
         };
         let mut ids: Vec<i64> = sqlx::query_scalar(query)
             .bind(first)
@@ -92,7 +157,7 @@ impl Reader {
             .fetch_all(&self.pool)
             .await?;
         ids.sort_unstable();
-        Ok(Some(ids))
+        Ok(ids)
     }
 
     /// The record of one outbox row.
@@ -105,4 +170,5 @@ impl Reader {
 }
 
 #[cfg(test)]
-pub(super) const PLANNED: [&str; 3] = [WALK, IDS_OF_BATCH, IDS_OF_PROJECT];
+pub(super) const PLANNED: [&str; 6] =
+    [WALK, IDS_OF_BATCH, IDS_OF_PROJECT, AGAIN_OF_BATCH, AGAIN_OF_PROJECT, AGAIN];

@@ -1,5 +1,7 @@
 //! Everything that is stored about one brief.
 
+use sqlx::sqlite::SqliteConnection;
+
 use super::super::{LedgerError, Reader};
 
 /// Rows of one kind that a story shows at most: a brief that was delivered a million times has a long history.
@@ -76,6 +78,8 @@ pub struct JobStory {
     pub state: String,
     /// `Idempotency-Key` of each of its POSTs.
     pub idempotency_key: String,
+    /// Its body, byte for byte.
+    pub body: String,
     /// Our container id in the body.
     pub alias: Option<String>,
     /// The API's job id.
@@ -109,6 +113,25 @@ pub struct ContainerStory {
     pub known_at: i64,
     /// When it ended at the API, milliseconds since 1970.
     pub ended_at: Option<i64>,
+    /// The API's record, verbatim.
+    pub record: Option<String>,
+}
+
+/// A hold that stopped the brief's starts.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct HoldStory {
+    /// `account`, `project`, `batch`.
+    pub scope: String,
+    /// Its reason code.
+    pub reason: String,
+    /// More, for people.
+    pub detail: String,
+    /// `api` or `operator`.
+    pub set_by: String,
+    /// From when, milliseconds since 1970.
+    pub since: i64,
+    /// Until when, milliseconds since 1970; `None`: it is in force.
+    pub lifted_at: Option<i64>,
 }
 
 /// One record of a brief, without its body.
@@ -162,9 +185,19 @@ pub struct Story {
     pub containers: Vec<ContainerStory>,
     /// Its records, in the order they were made.
     pub records: Vec<RecordStory>,
+    /// Holds that kept it waiting, oldest first.
+    pub holds: Vec<HoldStory>,
     /// What happened, in order.
     pub history: Vec<HistoryLine>,
 }
+
+/// Those that stop a project and batch, by their scope, and that were in force after a time.
+const HOLDS: &str = "SELECT scope, reason, detail, set_by, since, lifted_at FROM hold_past \
+     WHERE lifted_at > $3 AND (scope = 'account' OR (scope = 'project' AND project = $1) \
+     OR (scope = 'batch' AND batch = $2 AND project IN ('', $1))) \
+     UNION ALL SELECT scope, reason, detail, set_by, since, NULL FROM hold WHERE scope = 'account' \
+     OR (scope = 'project' AND project = $1) OR (scope = 'batch' AND batch = $2 AND project IN ('', $1)) \
+     ORDER BY 5 LIMIT $4";
 
 impl Reader {
     /// Briefs that go by `brief_id`, in the order they came, up to `limit`.
@@ -189,13 +222,13 @@ impl Reader {
     /// Everything about brief `id` (the ledger's number), in one snapshot.
     pub async fn story(&self, id: i64) -> Result<Story, LedgerError> {
         let mut snapshot = self.pool.begin().await?;
-        let brief = sqlx::query_as(
+        let brief: BriefFound = sqlx::query_as(
             "SELECT id, project_id, batch_id, brief_id, input, run, state, received_at, changed_at, pruned_at FROM brief WHERE id = $1",
         )
         .bind(id)
         .fetch_one(&mut *snapshot)
         .await?;
-        let runs = sqlx::query_as(
+        let runs: Vec<RunStory> = sqlx::query_as(
             "SELECT run, fingerprint, state, format, variant_count, priority, not_before, expires_at, correlation_id, \
              received_at, submitted_at, finished_at, owed, made FROM run WHERE brief = $1 ORDER BY run LIMIT $2",
         )
@@ -204,7 +237,7 @@ impl Reader {
         .fetch_all(&mut *snapshot)
         .await?;
         let jobs = sqlx::query_as(
-            "SELECT id, run, kind, state, idempotency_key, alias, api_job_id, attempts, due_at, unknown_first_at, \
+            "SELECT id, run, kind, state, idempotency_key, body, alias, api_job_id, attempts, due_at, unknown_first_at, \
              accepted_at, finished_at, error FROM job WHERE brief = $1 ORDER BY id LIMIT $2",
         )
         .bind(id)
@@ -212,7 +245,7 @@ impl Reader {
         .fetch_all(&mut *snapshot)
         .await?;
         let containers = sqlx::query_as(
-            "SELECT variant, id, run, status, known_at, ended_at FROM container WHERE brief = $1 ORDER BY variant",
+            "SELECT variant, id, run, status, known_at, ended_at, record FROM container WHERE brief = $1 ORDER BY variant",
         )
         .bind(id)
         .fetch_all(&mut *snapshot)
@@ -232,6 +265,29 @@ impl Reader {
                 .bind(ROWS_MAX)
                 .fetch_all(&mut *snapshot)
                 .await?;
-        Ok(Story { brief, runs, jobs, containers, records, history })
+        let holds = holds(&mut snapshot, &brief, &runs).await?;
+        Ok(Story { brief, runs, jobs, containers, records, holds, history })
     }
+}
+
+/// The holds in force while a run of the brief waited for its first POST.
+async fn holds(
+    db: &mut SqliteConnection,
+    brief: &BriefFound,
+    runs: &[RunStory],
+) -> Result<Vec<HoldStory>, LedgerError> {
+    let found: Vec<HoldStory> = sqlx::query_as(HOLDS)
+        .bind(&brief.project_id)
+        .bind(&brief.batch_id)
+        .bind(brief.received_at)
+        .bind(ROWS_MAX)
+        .fetch_all(db)
+        .await?;
+    let kept_waiting = |hold: &HoldStory| {
+        runs.iter().any(|run| {
+            let waited_until = run.submitted_at.or(run.finished_at).unwrap_or(i64::MAX);
+            hold.since < waited_until && hold.lifted_at.unwrap_or(i64::MAX) > run.received_at
+        })
+    };
+    Ok(found.into_iter().filter(kept_waiting).collect())
 }

@@ -1,11 +1,14 @@
 //! The ledger on real files. Every write of a [`Bench`] is followed by counting everything again (P8).
 
+mod batch;
+mod cancel;
 mod conflicts;
 mod decisions;
 mod life;
 mod opening;
 mod order;
 mod outbox;
+mod plans;
 mod prune;
 mod regenerate;
 mod remembered;
@@ -14,6 +17,7 @@ mod spent;
 mod storm;
 mod sums;
 mod unknown;
+mod views;
 mod writer;
 
 use std::collections::BTreeMap;

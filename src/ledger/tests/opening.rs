@@ -155,7 +155,7 @@ async fn holds_survive_a_restart_until_they_are_lifted() {
     let bench = bench.crash().await;
     let moved = Hold { probe_ms: Some(bench.now() + 9), ..hold.clone() };
     assert_eq!(bench.ledger.reader().holds().await.unwrap(), [moved]);
-    let lift = LiftHold { scope: hold.scope, reason: None };
+    let lift = LiftHold { scope: hold.scope, reason: None, now_ms: bench.now() };
     assert_eq!(bench.write(lift.clone()).await.unwrap(), 1);
     assert_eq!(bench.write(lift).await.unwrap(), 0);
 }

@@ -296,11 +296,15 @@ async fn no_word_of_a_person_lifts_the_hold_of_another_organizations_key() {
     for reason in ["OPERATOR", "OTHER_ORGANIZATION"] {
         bench.write(SetHold(hold(reason))).await.unwrap();
     }
-    let release = LiftHold { scope: HoldScope::Account, reason: None };
+    let release = LiftHold { scope: HoldScope::Account, reason: None, now_ms: bench.now() };
     assert_eq!(bench.write(release).await.unwrap(), 1);
     let left = bench.ledger.reader().holds().await.unwrap();
     assert_eq!(left.iter().map(|hold| hold.reason.as_str()).collect::<Vec<_>>(), ["OTHER_ORGANIZATION"]);
-    let over = LiftHold { scope: HoldScope::Account, reason: Some("OTHER_ORGANIZATION".to_owned()) };
+    let over = LiftHold {
+        scope: HoldScope::Account,
+        reason: Some("OTHER_ORGANIZATION".to_owned()),
+        now_ms: bench.now(),
+    };
     assert_eq!(bench.write(over).await.unwrap(), 1);
 }
 

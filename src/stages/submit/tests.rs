@@ -1,7 +1,6 @@
 //! The submit stage over a real ledger and the real sandbox, step by step under a clock that stands still. A gate before
 //! the sandbox loses or refuses what the sandbox itself would answer.
 
-mod gate;
 mod key_only;
 mod look_first;
 mod refusals;
@@ -18,7 +17,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use self::gate::{Gate, Post};
 use super::*;
 use crate::brief::{Rules, parse};
 use crate::clock::Clock;
@@ -30,6 +28,7 @@ use crate::ledger::{
     Resolved, Settle, Story,
 };
 use crate::record::{RecordError, Source};
+use crate::sandbox::gate::{Gate, Post};
 use crate::sandbox::{ContainerIds, Options, Sandbox};
 use crate::telemetry::{Health, Metrics, TroubleLog};
 

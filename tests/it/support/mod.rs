@@ -7,9 +7,11 @@
 pub mod broker;
 pub mod checker;
 pub mod forwarder;
+pub mod hostile_api;
 pub mod message;
 pub mod node;
 pub mod process;
+pub mod raw_amqp;
 
 use std::time::Duration;
 

@@ -32,6 +32,19 @@ pub fn briefd(dir: &Path, arguments: &[&str], variables: &[Variable]) -> Command
     command
 }
 
+/// A command as a shell runs it that does something first.
+pub fn after(first: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(format!("{first} exec \"$0\" \"$@\""))
+        .arg(command.get_program())
+        .args(command.get_args());
+    shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    shell
+}
+
 /// Sends a process a signal, such as `USR1`.
 pub fn send_signal(process_id: &str, name: &str) {
     let status = Command::new("kill").args(["-s", name, process_id]).status();
@@ -194,14 +207,24 @@ pub struct Worker {
 impl Worker {
     /// Starts a worker; later variables win.
     pub fn spawn(dir: &Path, variables: &[Variable]) -> Self {
+        Self::spawn_after(dir, variables, "")
+    }
+
+    /// The same by a shell that does something first, such as `ulimit -f 100;`.
+    pub fn spawn_after(dir: &Path, variables: &[Variable], first: &str) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut all = vec![
             ("BRIEFD__HTTP__LISTEN", address.clone()),
             ("BRIEFD__LEDGER__URL", format!("sqlite://{}", dir.join("briefd.db").display())),
         ];
         all.extend_from_slice(variables);
-        let process = Process::start(dir, briefd(dir, &["run"], &all));
+        let process = Process::start(dir, after(first, &briefd(dir, &["run"], &all)));
         Self { process, http: format!("http://{address}") }
+    }
+
+    /// The setting that it was started with, for commands beside it.
+    pub fn listens(&self) -> Variable {
+        ("BRIEFD__HTTP__LISTEN", self.http.trim_start_matches("http://").to_owned())
     }
 
     /// Waits until broker, ledger and stages are up.
@@ -286,8 +309,13 @@ impl SandboxProcess {
 
     /// Does what somebody else with the same account may do, such as `/v1/jobs/ID/cancel`.
     pub async fn post(&self, path: &str) {
+        self.post_body(path, &Value::Object(serde_json::Map::new())).await;
+    }
+
+    /// The same with a body.
+    pub async fn post_body(&self, path: &str, body: &Value) {
         let url = format!("{}{path}", self.url);
-        let request = client().post(&url).header("X-Api-Key", API_KEY).body("{}");
+        let request = client().post(&url).header("X-Api-Key", API_KEY).body(body.to_string());
         let answer = request.send().await.expect("the sandbox answers");
         assert!(answer.status().is_success(), "POST {url}: {:?}", answer.text().await);
     }

@@ -247,7 +247,7 @@ async fn a_look_at_the_holds_that_is_older_than_a_new_one_lets_no_read_go() {
     note_refusal(desk, MINUTE, &refused("UNAUTHENTICATED", 401)).await;
     looked.keep_reads(desk);
     assert!(reads_held(&bench));
-    let lift = LiftHold { scope: HoldScope::Account, reason: None };
+    let lift = LiftHold { scope: HoldScope::Account, reason: None, now_ms: 0 };
     desk.ledger.write(lift).await.unwrap();
     keep_reads(desk).await.unwrap();
     assert!(!reads_held(&bench));

@@ -55,7 +55,7 @@ async fn the_same_briefs_with_their_layer_all_complete_once_the_batch_is_release
     assert_eq!(replaced, vec![Decision::Replaced; 20]);
     bench.settle().await;
     assert_eq!(bench.api.account().jobs_made, 0);
-    bench.stage.desk.ledger.write(LiftHold { scope: batch_of_p(), reason: None }).await.unwrap();
+    bench.stage.desk.ledger.write(LiftHold { scope: batch_of_p(), reason: None, now_ms: 0 }).await.unwrap();
     bench.settle().await;
     let account = bench.api.account();
     assert_eq!((account.jobs_made, bench.holds().await), (20, vec![]));
@@ -68,7 +68,7 @@ async fn after_a_release_counting_begins_anew() {
     bench.send("p", 100, json!({})).await;
     bench.settle().await;
     let first = bench.api.posts();
-    bench.stage.desk.ledger.write(LiftHold { scope: batch_of_p(), reason: None }).await.unwrap();
+    bench.stage.desk.ledger.write(LiftHold { scope: batch_of_p(), reason: None, now_ms: 0 }).await.unwrap();
     bench.settle().await;
     assert_eq!(bench.holds().await.len(), 1);
     assert!((6..=9).contains(&(bench.api.posts() - first)), "{} more", bench.api.posts() - first);

@@ -53,7 +53,7 @@ async fn states(first: Post, refusal: Post) -> [String; 3] {
 async fn lift_holds(bench: &Bench) {
     let ledger = &bench.stage.desk.ledger;
     for scope in [HoldScope::Account, HoldScope::Project("p".to_owned())] {
-        ledger.write(LiftHold { scope, reason: None }).await.unwrap();
+        ledger.write(LiftHold { scope, reason: None, now_ms: 0 }).await.unwrap();
     }
 }
 

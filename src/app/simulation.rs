@@ -1,0 +1,101 @@
+//! Random lives of a worker: the real stages over a real ledger, the real client against the simulator, under a clock
+//! that moves only when told to. Whatever happens on the way, in the end every promise has been kept.
+//!
+//! A life is a list of [`ops`](ops::Op) that proptest makes from a number, and shortens when it fails. It is replayed by that
+//! number: `BRIEFD_SEED=17 BRIEFD_LISTS=1 cargo test simulation`. `BRIEFD_MINUTES` ends a long run early.
+//!
+//! - `ops`: what can happen, and how often; `world`: what it happens to; `ends`: the broker; `process`: one worker, whose
+//!   stages take one step at a time and may die in the middle of it.
+//! - `judge`: what must be true in the end.
+//!
+//! Not here: rate limits (`layers/limits/tests`), a real broker and real processes (`tests/it`).
+
+mod ends;
+mod judge;
+mod ops;
+mod process;
+mod world;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use proptest::strategy::Strategy as _;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+use self::ops::{Op, Switches, life};
+use self::world::World;
+
+/// Lists in a run that does not say how many.
+const LISTS: u64 = 1_000;
+/// The number of the first one.
+const SEED: u64 = 1;
+/// Longest that it goes on taking another one.
+const MINUTES: u64 = 60;
+/// Lives that shortening a list may cost.
+const SHRINKS: u32 = 400;
+
+/// One life from its begin to the judgment.
+fn live(switches: &Switches, ops: &[Op]) -> Result<(), String> {
+    let mut world = World::new(switches);
+    for op in ops {
+        world.happen(op)?;
+    }
+    world.calm()?;
+    let wrong = judge::violations(&world);
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n  ")) }
+}
+
+/// Lives the list of this number; says what was wrong, with the shortest list that shows it.
+fn live_numbered(seed: u64) -> Result<(), String> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config { failure_persistence: None, max_shrink_iters: SHRINKS, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let tree = life().new_tree(&mut runner).map_err(|reason| reason.to_string())?;
+    let ended = runner.run_one(tree, |(switches, ops)| live(&switches, &ops).map_err(TestCaseError::fail));
+    match ended {
+        Ok(_) => Ok(()),
+        Err(TestError::Fail(why, (switches, ops))) => {
+            Err(format!("{why}\n  in {switches:?}\n  after {ops:#?}"))
+        }
+        Err(TestError::Abort(why)) => Err(why.to_string()),
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text}")),
+        Err(_) => default,
+    }
+}
+
+#[test]
+fn simulation_of_random_lives_in_which_every_promise_is_kept() {
+    let (first, lists) = (number("BRIEFD_SEED", SEED), number("BRIEFD_LISTS", LISTS));
+    let minutes = number("BRIEFD_MINUTES", MINUTES);
+    println!("BRIEFD_SEED={first} BRIEFD_LISTS={lists}");
+    let (began, next, failed) = (Instant::now(), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let late = began.elapsed() >= Duration::from_mins(minutes);
+                    if n >= lists || late || !failed.lock().unwrap().is_empty() {
+                        return;
+                    }
+                    let seed = first.wrapping_add(n);
+                    if let Err(why) = live_numbered(seed) {
+                        failed.lock().unwrap().push(format!("BRIEFD_SEED={seed} BRIEFD_LISTS=1: {why}"));
+                    }
+                }
+            });
+        }
+    });
+    let lived = next.into_inner().min(lists);
+    println!("{lived} lists took {:.1} s", began.elapsed().as_secs_f64());
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}

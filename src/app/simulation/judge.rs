@@ -1,0 +1,284 @@
+//! What must be true in the end, by the promises' names. Believes the API's account and what consumers got; of the ledger
+//! only that its own sums agree and that what it stored has left.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde_json::Value;
+
+use super::world::World;
+use crate::brief::{Identity, keys};
+use crate::flow::{Channel, Outgoing};
+use crate::ledger::RecordFilter;
+use crate::sandbox::{Account, JobAccount};
+
+/// Runs of one brief that keys are known of; no list asks for more.
+const RUNS: u32 = 64;
+/// No brief may fail with these: they are the account's trouble, or the API's.
+const NOT_THE_BRIEFS: [&str; 8] = [
+    "BILLING_EXHAUSTED",
+    "FORBIDDEN_SCOPE",
+    "INTERNAL",
+    "KILL_SWITCH",
+    "OUTCOME_UNKNOWN",
+    "RATE_LIMITED",
+    "TEAPOT",
+    "UNAUTHENTICATED",
+];
+
+/// Everything that is wrong, a line each.
+pub(super) fn violations(world: &World) -> Vec<String> {
+    let account = world.sandbox.account();
+    let consumed = world.broker.consumed();
+    let records: Vec<_> =
+        consumed.iter().filter(|message| message.channel == Channel::Record).map(Record::read).collect();
+    let mut wrong = Vec::new();
+    let intents = Intents::new(world, &account);
+    bought_once(&intents, &account, &records, &mut wrong);
+    all_told((world, &intents), &account, &records, &mut wrong);
+    all_answered(world, &consumed, &records, &mut wrong);
+    same_bytes(&consumed, &mut wrong);
+    for record in &records {
+        if NOT_THE_BRIEFS.contains(&record.code.as_str()) {
+            wrong.push(format!("P6 {} failed with {}", record.name(), record.code));
+        }
+    }
+    for key in &world.keys {
+        if consumed.iter().any(|message| String::from_utf8_lossy(&message.body).contains(key)) {
+            wrong.push("P7 the API key was published".to_owned());
+        }
+    }
+    all_left(world, &consumed, &mut wrong);
+    let reads = &account.reads;
+    let reads = reads.job + reads.container + reads.list + reads.whoami + reads.credits;
+    let bound = 50 + 12 * world.steps;
+    if reads > bound {
+        wrong.push(format!("{reads} reads in {} steps", world.steps));
+    }
+    wrong
+}
+
+/// Who may have bought what: the brief and the run of every key that there can be.
+struct Intents<'a>(HashMap<String, (&'a Identity, u64)>);
+
+impl<'a> Intents<'a> {
+    fn new(world: &'a World, account: &Account) -> Self {
+        let identities: BTreeSet<_> = world.sent.iter().filter_map(|sent| sent.identity.as_ref()).collect();
+        let key = |identity, run, container| {
+            keys::idempotency_key(&keys::key_text(identity, run, container)).to_string()
+        };
+        let mut intents = Self(HashMap::new());
+        for identity in identities {
+            for run in 1..=RUNS {
+                intents.0.insert(key(identity, run, None), (identity, u64::from(run)));
+            }
+        }
+        for job in account.jobs.iter().filter(|job| job.kind == "generate") {
+            let Some((identity, _)) = intents.of(job) else { continue };
+            for container in &job.container_ids {
+                for run in 2..=RUNS {
+                    intents.0.insert(key(identity, run, Some(container)), (identity, u64::from(run)));
+                }
+            }
+        }
+        intents
+    }
+
+    fn of(&self, job: &JobAccount) -> Option<(&'a Identity, u64)> {
+        self.0.get(job.idempotency_key.as_deref()?).copied()
+    }
+
+    /// The job of a container that a record of this run tells of, if it does not say.
+    fn latest<'b>(&self, account: &'b Account, container: &str, run: u64) -> Option<&'b str> {
+        let made_it = |job: &&JobAccount| {
+            job.container_ids.iter().any(|id| id == container)
+                && self.of(job).is_some_and(|(_, own)| own <= run)
+        };
+        account.jobs.iter().rfind(made_it).map(|job| job.id.as_str())
+    }
+}
+
+/// P1: one intent, one key, one body, one job; and nothing again that is there.
+fn bought_once(intents: &Intents<'_>, account: &Account, records: &[Record], wrong: &mut Vec<String>) {
+    for (key, jobs) in account.jobs_by_key.iter().filter(|(_, jobs)| jobs.len() > 1) {
+        wrong.push(format!("P1 {key} made {} jobs", jobs.len()));
+    }
+    for (key, seen) in account.keys.iter().filter(|(_, seen)| seen.bodies.len() > 1) {
+        wrong.push(format!("P1 {key} was sent with {} bodies", seen.bodies.len()));
+    }
+    let mut generated: BTreeMap<&Identity, u32> = BTreeMap::new();
+    for job in &account.jobs {
+        match intents.of(job) {
+            Some((identity, _)) if job.kind == "generate" => *generated.entry(identity).or_default() += 1,
+            Some(_) => {}
+            None => wrong.push(format!("P1 {} has a key that belongs to no run of a brief", job.id)),
+        }
+    }
+    for (identity, times) in generated.into_iter().filter(|(_, times)| *times > 1) {
+        wrong.push(format!("P1 {identity} was generated {times} times"));
+    }
+    for (place, job) in account.jobs.iter().enumerate().filter(|(_, job)| job.kind == "regenerate") {
+        let before: Vec<_> = account.jobs[..place].iter().map(|job| &job.id).collect();
+        let had = records.iter().find(|record| {
+            record.kind == "container.completed"
+                && record.container.as_ref() == job.container_ids.first()
+                && record.job.as_ref().is_some_and(|job| before.contains(&job))
+        });
+        if let Some(had) = had {
+            wrong.push(format!("P1 {} was bought again by {}", had.name(), job.id));
+        }
+    }
+}
+
+/// P2, P3: whatever was paid for is told, and as what it is.
+fn all_told(
+    (world, intents): (&World, &Intents<'_>),
+    account: &Account,
+    records: &[Record],
+    wrong: &mut Vec<String>,
+) {
+    for job in &account.jobs {
+        let told = |container: &String| {
+            let of_job = |record: &&Record| {
+                record.container.as_ref() == Some(container)
+                    && match &record.job {
+                        Some(told) => *told == job.id,
+                        // Known by a look-up only: the latest one of that container.
+                        None => intents.latest(account, container, record.run) == Some(job.id.as_str()),
+                    }
+            };
+            records.iter().filter(of_job).collect::<Vec<_>>()
+        };
+        let told: Vec<_> = job.container_ids.iter().map(told).collect();
+        // Siblings that the API names in no answer end as missing: where its answers name the first container only, or
+        // where the job is known by a look-up only.
+        let first = told.first().and_then(|told| told.first());
+        let unnamed = first.is_some_and(|record| {
+            let nameless = |other: &Record| other.identity == record.identity && other.is_nameless();
+            records.iter().any(nameless) && (world.names_first_container_only || record.job.is_none())
+        });
+        for (container, told) in job.container_ids.iter().zip(&told) {
+            if told.is_empty() && !unnamed {
+                wrong.push(format!("P2 {container} of {} was paid for, and no record tells of it", job.id));
+            }
+        }
+        let completed = |told: &&Vec<&Record>| told.iter().any(|record| record.kind == "container.completed");
+        let completed = told.iter().filter(completed).count();
+        let price = job.credits / u64::try_from(told.len().max(1)).unwrap_or(1);
+        let worth = price * u64::try_from(completed).unwrap_or(0);
+        if worth != job.charged && !(unnamed && worth < job.charged) {
+            wrong.push(format!(
+                "P3 {} was charged {}, and records of what completed are worth {worth}",
+                job.id, job.charged
+            ));
+        }
+    }
+}
+
+/// P2, P5: every message is answered by a record of its brief, or set aside as it was.
+fn all_answered(world: &World, consumed: &[Outgoing], records: &[Record], wrong: &mut Vec<String>) {
+    let set_aside: HashSet<_> = consumed
+        .iter()
+        .filter(|message| message.channel == Channel::DeadLetter)
+        .map(|message| blanked(&message.body, &[]))
+        .collect();
+    for sent in &world.sent {
+        let body = blanked(&sent.body, &world.keys);
+        if set_aside.contains(&body) {
+            continue;
+        }
+        let of_brief = |record: &&Record| sent.identity.as_ref() == Some(&record.identity);
+        let mut runs: BTreeMap<u64, Vec<&Record>> = BTreeMap::new();
+        for record in records.iter().filter(of_brief) {
+            runs.entry(record.run).or_default().push(record);
+        }
+        if runs.is_empty() {
+            wrong.push(format!("P2 no record and no dead letter: {body}"));
+        }
+        for records in runs.values() {
+            let variants: BTreeSet<_> = records.iter().filter_map(|record| record.variant).collect();
+            let of_brief = records.iter().any(|record| record.kind == "brief.failed");
+            let is_first = records.iter().all(|record| record.run == 1);
+            if !of_brief && is_first && variants != (1..=sent.variants).collect() {
+                let one = records[0].name();
+                wrong.push(format!("P2 {one}: {variants:?} of {} variants are told", sent.variants));
+            }
+        }
+    }
+}
+
+/// The text of a body; the one key that a message had in it is blanked before it is stored.
+fn blanked(body: &[u8], keys: &[String]) -> String {
+    let text = String::from_utf8_lossy(body).into_owned();
+    keys.iter().fold(text, |text, key| text.replace(key.as_str(), "[redacted]"))
+}
+
+/// P4: same id, same bytes, and the same beside them.
+fn same_bytes(consumed: &[Outgoing], wrong: &mut Vec<String>) {
+    let mut known: HashMap<&str, &Outgoing> = HashMap::new();
+    for message in consumed {
+        let first = *known.entry(&message.message_id).or_insert(message);
+        if first.body != message.body
+            || first.properties != message.properties
+            || first.routing_key != message.routing_key
+        {
+            wrong.push(format!("P4 {} came with other bytes", message.message_id));
+        }
+    }
+}
+
+/// P2, P8: what is stored adds up, and all of it has arrived.
+fn all_left(world: &World, consumed: &[Outgoing], wrong: &mut Vec<String>) {
+    let process = world.process.as_ref().unwrap();
+    let reader = process.worker.desk.ledger.reader();
+    let (found, stored) = process.wait(async {
+        let stored = reader.records_after(&RecordFilter::default(), 0, 10_000).await.unwrap();
+        (reader.imbalance().await.unwrap(), stored)
+    });
+    wrong.extend(found.lines.iter().map(|line| format!("P8 {line}")));
+    let arrived: HashSet<_> = consumed.iter().map(|message| &message.body).collect();
+    for record in stored.iter().filter(|record| !arrived.contains(&record.body)) {
+        wrong.push(format!("P2 a record never arrived: {}", String::from_utf8_lossy(&record.body)));
+    }
+}
+
+/// The fields of a record that the judge looks at.
+struct Record {
+    kind: String,
+    identity: Identity,
+    run: u64,
+    variant: Option<u64>,
+    job: Option<String>,
+    container: Option<String>,
+    code: String,
+}
+
+impl Record {
+    fn read(message: &Outgoing) -> Self {
+        let record: Value = serde_json::from_slice(&message.body).unwrap_or_default();
+        let text = |name: &str| record[name].as_str().map(ToOwned::to_owned);
+        let required = |name: &str| text(name).unwrap_or_default();
+        Self {
+            kind: required("type"),
+            identity: Identity {
+                project_id: required("projectId"),
+                batch_id: required("batchId"),
+                brief_id: required("briefId"),
+            },
+            run: record["run"].as_u64().unwrap_or(0),
+            variant: record["variant"].as_u64(),
+            job: text("jobId"),
+            container: text("containerId"),
+            code: record["error"]["code"].as_str().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Of a container that was promised, and that no answer ever named.
+    fn is_nameless(&self) -> bool {
+        self.variant.is_some() && self.container.is_none()
+    }
+
+    fn name(&self) -> String {
+        let variant = self.variant.map_or_else(String::new, |variant| format!(" variant {variant}"));
+        format!("{} {} run {}{variant}", self.kind, self.identity, self.run)
+    }
+}
