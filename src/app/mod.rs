@@ -5,6 +5,8 @@
 //! when it is over.
 
 mod account;
+mod cancel;
+pub mod credits;
 pub mod doctor;
 pub mod enqueue;
 pub mod evidence;
@@ -12,7 +14,9 @@ mod gauges;
 pub mod generate;
 mod growth;
 mod permits;
+pub mod reconcile;
 pub mod requests;
+pub mod rerun;
 pub mod run;
 #[cfg(test)]
 mod simulation;
@@ -163,6 +167,8 @@ impl Worker {
         gauges::spawn(self, drain.clone());
         growth::spawn(self, drain.clone());
         requests::spawn(self);
+        cancel::spawn(self);
+        rerun::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),
             submit: tokio::spawn(self.submit().run()),

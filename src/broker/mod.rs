@@ -16,6 +16,7 @@
 
 mod connect;
 mod consumer;
+mod dead_letters;
 mod depths;
 mod guard;
 pub mod management;
@@ -32,6 +33,7 @@ use lapin::types::ShortString;
 
 pub use connect::{ConnectError, Connection, Purpose, connect};
 pub use consumer::Consumer;
+pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 pub use depths::Sampler;
 pub use publisher::Publisher;
 pub use supervise::Status;

@@ -5,8 +5,10 @@
 
 #![expect(clippy::doc_markdown, reason = "doc comments of arguments are the help texts people read")]
 
+pub mod cancel;
 mod color;
 pub mod config;
+pub mod dead_letters;
 pub mod doctor;
 pub mod enqueue;
 pub mod generate;
@@ -18,7 +20,9 @@ mod names;
 mod progress;
 mod question;
 mod quote;
+pub mod reconcile;
 pub mod records;
+pub mod rerun;
 pub mod resolve;
 pub mod sandbox;
 pub mod schema;
@@ -83,9 +87,13 @@ enum Command {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Records(records::RecordsArgs),
+    Rerun(rerun::RerunArgs),
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
+    Cancel(cancel::CancelArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Ledger(ledger::LedgerArgs),
     Topology(topology::TopologyArgs),
     Doctor(doctor::DoctorArgs),
@@ -166,6 +174,7 @@ pub fn command() -> clap::Command {
 /// not complete; 2 wrong usage; 3 bad settings or an input file that cannot be read; 4 a dependency could not be
 /// reached or refused, or the worker lock is taken; 130 `generate` interrupted.
 pub fn run() -> ExitCode {
+    let _armed = crate::crash_point::arm();
     let cli = Cli::parse();
     match carry_out(cli) {
         Ok(outcome) => ExitCode::from(outcome.code()),
@@ -194,9 +203,13 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::List(_)
         | Command::Show(_)
         | Command::Records(_)
+        | Command::Rerun(_)
         | Command::Hold(_)
         | Command::Release(_)
         | Command::Resolve(_)
+        | Command::Cancel(_)
+        | Command::DeadLetters(_)
+        | Command::Reconcile(_)
         | Command::Ledger(_)
         | Command::Topology(_)
         | Command::Doctor(_)
@@ -247,9 +260,19 @@ async fn asynchronous(
         Command::Records(args) => {
             records::run(args, &loaded.settings, (&clock, yes), &mut std::io::stdout()).await
         }
+        Command::Rerun(args) => {
+            rerun::run(args, &loaded.settings, (&clock, screen), yes, &mut std::io::stdout()).await
+        }
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::Cancel(args) => cancel::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
+        Command::Reconcile(args) => {
+            reconcile::run(args, &loaded.settings, (&clock, screen), &mut std::io::stdout()).await
+        }
+        Command::DeadLetters(args) => {
+            dead_letters::run(args, &loaded.settings, yes, &mut std::io::stdout()).await
+        }
         Command::Ledger(args) => ledger::run(args, &loaded.settings, &clock, &mut std::io::stdout()).await,
         Command::Topology(args) => {
             let code = topology::run(args, &loaded.settings, &mut std::io::stdout()).await?;
@@ -283,7 +306,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<UsageError>().is_some() {
         2
     } else if error.chain().any(|cause| {
-        cause.is::<ConfigErrors>() || cause.is::<FileError>() || cause.is::<logging::LoggingError>()
+        cause.is::<ConfigErrors>()
+            || cause.is::<FileError>()
+            || cause.is::<app::rerun::PatchError>()
+            || cause.is::<logging::LoggingError>()
     }) {
         3
     } else {

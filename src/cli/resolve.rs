@@ -1,13 +1,13 @@
 //! `briefd resolve`: a person decides about a parked job.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{ArgGroup, Args};
 
 use super::hold::who;
 use super::names::{Projects, quoted};
+use super::question::agreed;
 use super::show::find;
 use super::{Outcome, UsageError};
 use crate::app::evidence::{self, Evidence};
@@ -207,20 +207,7 @@ async fn may_decide(
             brief.brief_id
         ),
     };
-    if yes {
-        return Ok(true);
-    }
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        let text = format!("{text}\nwithout a terminal to ask on: add --yes to do it");
-        return Err(UsageError(text).into());
-    }
-    write!(io::stderr(), "{text}\nGo on? [y/N] ")?;
-    let answer = tokio::task::spawn_blocking(|| {
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer).map(|_| answer)
-    });
-    let answer = answer.await?.context("the answer cannot be read")?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    agreed(&text, "Go on?", yes).await
 }
 
 fn address(brief: &BriefFound, projects: Projects<'_>) -> String {

@@ -530,7 +530,7 @@ async fn records_are_sent_again_with_the_same_bytes_and_counted() {
                 continue;
             };
             assert_eq!((request.kind.as_str(), request.reason.as_str()), ("records", "a new consumer"));
-            break crate::app::requests::carry_out_all(&world.ledger, &world.clock, None).await.unwrap();
+            break crate::app::requests::carry_out_beside(&world.ledger, &world.clock).await.unwrap();
         }
     };
     let (outcome, done) = tokio::join!(waiting, carried_out);
@@ -700,7 +700,7 @@ async fn a_story_tells_what_was_unknown_and_how_it_became_known() {
 
 /// Fills a ledger with finished briefs in twenty batches, a record each, one in ten failed.
 const FILL: [&str; 4] = [
-    "INSERT INTO brief (id, project_id, batch_id, brief_id, input, run, state, touched, received_at, changed_at, pruned_at) SELECT value, 'p' || value % 7, 'batch-' || value % 20, 'b-' || value, 'queue', 1, \
+    "INSERT INTO brief (id, project_id, batch_id, brief_id, input, run, state, touched, received_at, changed_at, pruned_at) SELECT value, 'p' || (value % 7), 'batch-' || (value % 20), 'b-' || value, 'queue', 1, \
      CASE WHEN value % 10 = 0 THEN 'failed' ELSE 'completed' END, TRUE, 1777680000000 + value, 1777680000000 + value, NULL \
      FROM generate_series(1000, 100999)",
     "INSERT INTO run (brief, run, fingerprint, request, variant_count, priority, received_at, state, owed, made) \

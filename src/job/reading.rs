@@ -105,6 +105,10 @@ pub struct ListedContainer {
     pub id: String,
     /// Where it stands, by the list.
     pub status: ApiStatus,
+    /// `format`
+    pub format: Option<String>,
+    /// `approvalStatus`
+    pub approval_status: Option<String>,
     /// `createdAt`
     pub created_at: Option<Timestamp>,
     /// `completedAt`

@@ -4,8 +4,9 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
-use super::claim::reject;
+use super::cancel::end_if_wished;
 use super::rows::{RunRow, follow_jobs, note, owe};
+use super::unmade::reject;
 use super::writer::Write;
 use super::{Ledger, LedgerError};
 use crate::job::{Acceptance, Certainty, Event, JobState, Next, next};
@@ -162,7 +163,7 @@ impl AttemptOutcome {
 }
 
 impl Write for RecordOutcome {
-    /// The state that followed.
+    /// The state that followed; `canceled`: somebody had asked for it meanwhile, and nothing has left after all.
     type Out = JobState;
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<JobState, LedgerError>> {
@@ -172,7 +173,13 @@ impl Write for RecordOutcome {
             self.story(db, &row, after).await?;
             match after {
                 JobState::Running => self.started(db, &row).await?,
-                JobState::Ready | JobState::Submitting => self.back(db, &row, after).await?,
+                JobState::Ready => {
+                    self.back(db, &row, after).await?;
+                    if end_if_wished(db, self.job, self.now_ms).await? {
+                        return Ok(JobState::Canceled);
+                    }
+                }
+                JobState::Submitting => self.back(db, &row, after).await?,
                 JobState::Rejected => self.rejected(db).await?,
                 JobState::Parked => self.parked(db, &row).await?,
                 JobState::Completed | JobState::Failed | JobState::Canceled => {
@@ -236,8 +243,8 @@ impl RecordOutcome {
         sqlx::query(
             // Where no old end is known, a look-up saw it running: its next end is the new one.
             "UPDATE job SET seen_before = CASE WHEN $2 IS NULL AND seen_before = '{}' THEN NULL ELSE seen_before END, \
-             state = 'running', claim = NULL, silent = FALSE, unrecorded = 0, api_job_id = $2, format = $3, accepted_at = $4 \
-             WHERE id = $1",
+             state = 'running', claim = NULL, silent = FALSE, unrecorded = 0, api_job_id = $2, format = $3, accepted_at = $4, \
+             cancel_due_at = CASE WHEN canceled_by IS NOT NULL THEN $4 END WHERE id = $1",
         )
         .bind(self.job)
         .bind(&started.job_id)

@@ -5,14 +5,12 @@ use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
 use super::ours::OurFailure;
-use super::outbox::{ContainerPart, insert_brief_failed, insert_container_record};
-use super::rows::{BriefRow, Input, RunRow, follow_jobs, note};
-use super::settle::finish_run_if_complete;
+use super::rows::{Input, follow_jobs, note};
 use super::spent::spend_starts;
 use super::turns::{Chosen, Turn};
+use super::unmade::reject;
 use super::writer::Write;
 use super::{Ledger, LedgerError};
-use crate::record::RecordType;
 
 /// Jobs that one claim ends as expired at most; the rest follows with the next claim.
 const EXPIRE_AT_ONCE: i64 = 500;
@@ -316,64 +314,6 @@ impl Claim {
         }
         Ok(late.len())
     }
-}
-
-/// Ends a job of which no job exists at the API, with the records that follow from it.
-pub(super) async fn reject(
-    db: &mut SqliteConnection,
-    job: i64,
-    error: &crate::record::RecordError,
-    now_ms: i64,
-) -> Result<(), LedgerError> {
-    let changed = sqlx::query(
-        "UPDATE job SET state = 'rejected', claim = NULL, silent = FALSE, finished_at = $2, error = $3 \
-         WHERE id = $1 AND state IN ('ready', 'submitting', 'parked')",
-    )
-    .bind(job)
-    .bind(now_ms)
-    .bind(serde_json::to_string(error).unwrap_or_default())
-    .execute(&mut *db)
-    .await?
-    .rows_affected();
-    if changed != 1 {
-        return Err(LedgerError::Conflict(format!("job {job} cannot be rejected any more")));
-    }
-    let (brief, run, kind, variant): (i64, i64, String, Option<i64>) =
-        sqlx::query_as("SELECT brief, run, kind, variant FROM job WHERE id = $1")
-            .bind(job)
-            .fetch_one(&mut *db)
-            .await?;
-    let at = (brief, run);
-    note(db, at, now_ms, "rejected", &json!({ "job": job, "code": error.code, "message": error.message }))
-        .await?;
-    if kind == "generate" {
-        return insert_brief_failed(db, at, error, now_ms).await;
-    }
-    // The container exists and keeps its old end; this run's record says why nothing new came of it.
-    let brief_row = BriefRow::by_id(db, brief).await?;
-    let run_row = RunRow::get(db, brief, run).await?;
-    let variant = variant.unwrap_or(1);
-    let (id, record): (String, Option<String>) =
-        sqlx::query_as("SELECT id, record FROM container WHERE brief = $1 AND variant = $2")
-            .bind(brief)
-            .bind(variant)
-            .fetch_one(&mut *db)
-            .await?;
-    let part = ContainerPart {
-        kind: RecordType::ContainerFailed,
-        variant,
-        variant_count: run_row.variant_count,
-        regenerated: Some(&id),
-        container_id: &id,
-        job_id: None,
-        format: None,
-        record: record.as_deref(),
-        error: Some(error),
-        credits_estimate: None,
-        ended_ms: now_ms,
-    };
-    insert_container_record(db, &brief_row, &run_row, &part, now_ms).await?;
-    finish_run_if_complete(db, at, now_ms).await
 }
 
 /// Two minima, each from its index, instead of one over the backlog.

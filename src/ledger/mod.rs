@@ -14,6 +14,7 @@
 mod ages;
 mod attempt;
 mod batch;
+mod cancel;
 mod claim;
 mod decide;
 mod decision;
@@ -29,8 +30,10 @@ mod naming;
 mod open;
 mod ours;
 mod outbox;
+mod plan;
 mod prune;
 mod read;
+mod reconcile;
 mod request;
 mod resolve;
 mod rows;
@@ -44,6 +47,7 @@ mod standing;
 mod summary;
 mod totals;
 mod turns;
+mod unmade;
 mod upkeep;
 mod waiting;
 mod wake;
@@ -55,6 +59,7 @@ mod tests;
 pub use ages::Ages;
 pub use attempt::{Again, AttemptOutcome, RecordOutcome, Started, Told};
 pub use batch::FinishBatches;
+pub use cancel::{Cancel, CancelAsked, CancelCounts, CancelDue, CancelOf, CancelStep};
 pub use claim::{Claim, Claimed, Work};
 pub use decide::{Decide, Received};
 pub use decision::Decision;
@@ -68,12 +73,17 @@ pub use lost::{GiveUp, Late, SettleLate};
 pub use naming::NameContainers;
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, check_place, free_bytes, may_write};
 pub use outbox::PendingRow;
+pub use plan::{
+    ApprovePlan, Approved, CanaryEnded, Content, NewPlan, NewPlanRow, PlanEnds, PlanRow, PlanState, PlanStep,
+    StartPlanned, StoredPlan, Take,
+};
 pub use prune::{Prune, Pruned};
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, HoldStory, JobStory,
-    LateRows, Pace, ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord,
-    Story, Waiting,
+    LateRows, Pace, ParkedBrief, RecentBatch, RecordFilter, RecordStory, RerunFilter, Rerunnable, RunStory,
+    StateCounts, StoredRecord, Story, Waiting,
 };
+pub use reconcile::{AdoptFound, KnownContainer, UnnamedJob, Unpublished};
 pub use request::{Request, RequestDone};
 pub use resolve::{ParkedJob, Resolution, Resolve, Resolved};
 pub use rows::Input;

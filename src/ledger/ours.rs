@@ -15,6 +15,8 @@ pub(super) enum OurFailure {
     ContainerMissing,
     /// The API answered for long and never told how it ended.
     GenerationLost,
+    /// Somebody canceled it before it was started: who, and why in their words.
+    Canceled(String, String),
 }
 
 impl OurFailure {
@@ -32,6 +34,14 @@ impl OurFailure {
                     .into(),
                 None,
             ),
+            Self::Canceled(who, why) => {
+                let why = if why.is_empty() { "no reason given" } else { why };
+                (
+                    "CANCELED",
+                    format!("canceled by {who} before it was started, nothing was bought: {why}"),
+                    None,
+                )
+            }
             Self::ContainerMissing => {
                 ("CONTAINER_MISSING", "the job ended at the API without this container".into(), None)
             }

@@ -5,8 +5,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 
+use super::cancel::{CANCELED, is_wished};
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe, time};
-use super::runs::{Containers, give_jobs, make_current};
+use super::runs::{Chosen, Containers, give_jobs, make_current};
 use super::{Ledger, LedgerError};
 use crate::brief::{enqueueable, keys};
 use crate::flow::{Channel, Outgoing, Properties};
@@ -212,13 +213,8 @@ pub(super) async fn end_run(
     else {
         return Ok(());
     };
-    if let Some(why) = why_not_rerun(db, at.0, state).await? {
-        sqlx::query("DELETE FROM run WHERE brief = $1 AND run = $2")
-            .bind(next.0)
-            .bind(next.1)
-            .execute(&mut *db)
-            .await?;
-        return note(db, at, now_ms, "rerun dropped", &json!({ "run": next.1, "why": why })).await;
+    if let Some(why) = why_not_rerun(db, at, state).await? {
+        return drop_remembered(db, at, why, now_ms).await;
     }
     let brief = BriefRow::by_id(db, at.0).await?;
     make_current(db, (remembered.brief, remembered.run), &brief.input, now_ms).await?;
@@ -228,22 +224,40 @@ pub(super) async fn end_run(
             .bind(at.0)
             .fetch_optional(&mut *db)
             .await?;
-    give_jobs(db, next, with_alias.is_some(), now_ms).await
+    give_jobs(db, next, (Chosen::NotCompleted, with_alias.is_some()), now_ms).await
+}
+
+/// Forgets the rerun of `at` that was asked for while it was open, if there is one.
+pub(super) async fn drop_remembered(
+    db: &mut SqliteConnection,
+    at: (i64, i64),
+    why: &'static str,
+    now_ms: i64,
+) -> Result<(), LedgerError> {
+    let dropped = sqlx::query("DELETE FROM run WHERE brief = $1 AND run = $2 AND state = 'remembered'")
+        .bind(at.0)
+        .bind(at.1 + 1)
+        .execute(&mut *db)
+        .await?;
+    if dropped.rows_affected() == 0 {
+        return Ok(());
+    }
+    note(db, at, now_ms, "rerun dropped", &json!({ "run": at.1 + 1, "why": why })).await
 }
 
 /// Why a rerun that was asked for while the run was open is not carried out; `None`: it is.
 async fn why_not_rerun(
     db: &mut SqliteConnection,
-    brief: i64,
+    at: (i64, i64),
     ended: BriefState,
 ) -> Result<Option<&'static str>, LedgerError> {
     if ended == BriefState::Completed {
         return Ok(Some("everything completed"));
     }
-    if ended == BriefState::Canceled {
-        return Ok(Some("somebody canceled the brief"));
+    if ended == BriefState::Canceled || is_wished(db, at).await? {
+        return Ok(Some(CANCELED));
     }
-    let containers = Containers::of(db, brief).await?;
+    let containers = Containers::of(db, at.0).await?;
     Ok((containers.named > 0 && containers.to_do == 0).then_some("every container that exists completed"))
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 
 use super::attempt::{Started, follow_parked};
-use super::claim::reject;
 use super::rows::{follow_jobs, note};
+use super::unmade::reject;
 use super::writer::Write;
 use super::{LedgerError, Reader};
 use crate::job::{Certainty, Event, JobState, Next, next};

@@ -1,6 +1,7 @@
 //! How running jobs end: containers that have ended become records, in the transaction that says so.
 
 use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
@@ -13,7 +14,8 @@ use crate::job::BriefState;
 use crate::record::{RecordError, RecordType};
 
 /// How a container ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Ended {
     /// With a result.
     Completed,
@@ -43,7 +45,8 @@ impl Ended {
 }
 
 /// One container that has ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ContainerEnd {
     /// The container, as the ledger knows it.
     pub container: String,
@@ -258,20 +261,25 @@ pub(super) async fn finish_run_if_complete(
     end_run(db, at, state, now_ms).await
 }
 
-/// The state that follows from a brief's containers once all of them have ended.
+/// The state that follows from a brief's containers once all of them have ended. One whose regeneration was canceled
+/// before it started keeps its old end, and counts as canceled.
 pub(super) async fn state_of_containers(
     db: &mut SqliteConnection,
     at: (i64, i64),
 ) -> Result<BriefState, LedgerError> {
-    let (completed, canceled, all, refused): (i64, i64, i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'canceled'), count(*), \
-         (SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND state = 'rejected') FROM container WHERE brief = $1",
+    let (completed, canceled, all, refused, unmended): (i64, i64, i64, i64, i64) = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'canceled' OR EXISTS \
+         (SELECT 1 FROM job j WHERE j.brief = $1 AND j.run = $2 AND j.state = 'canceled' AND j.variant = container.variant)), \
+         count(*), (SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND state = 'rejected'), \
+         (SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND state = 'rejected' AND rejected) \
+         FROM container WHERE brief = $1",
     )
     .bind(at.0)
     .bind(at.1)
     .fetch_one(&mut *db)
     .await?;
-    Ok(if completed == all {
+    // What a reviewer rejected and the API would not make anew has completed once, but not in this run.
+    Ok(if completed == all && unmended == 0 {
         BriefState::Completed
     } else if completed > 0 {
         BriefState::Partial

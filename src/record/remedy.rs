@@ -1,12 +1,12 @@
 //! What helps after a failure: the one table for records, `status`, `rerun` and dashboards.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Source;
 
 /// What helps after a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Remedy {
     /// Running the brief again as it is.
@@ -75,7 +75,9 @@ pub const REMEDIES: &[RemedyRow] = &[
     row(Source::Layers, "VALIDATION", Remedy::Change, "the API refused the body"),
     row(Source::Layers, "VALIDATION_FAILED", Remedy::Change, "the API refused the body"),
     row(Source::Briefd, "CANCELED", Remedy::Rerun, "canceled before it was started"),
-    row(Source::Briefd, "CONTAINER_MISSING", Remedy::Rerun, "the job ended without this container"),
+    // A rerun regenerates containers that the API named. This one it did not, and making all again would buy again what
+    // is there.
+    row(Source::Briefd, "CONTAINER_MISSING", Remedy::None, "the job ended without this container"),
     row(Source::Briefd, "EXPIRED", Remedy::Rerun, "not started before expiresAt"),
     row(Source::Briefd, "GENERATION_LOST", Remedy::Rerun, "the API never told how it ended"),
     row(Source::Briefd, "INVALID_BRIEF", Remedy::Change, "the brief does not fit its schema"),

@@ -29,3 +29,4 @@ pub use desk::Desk;
 pub use look_up::same_brief;
 pub use organization::belongs;
 pub use prices::Prices;
+pub use track::container_end;

@@ -37,7 +37,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(super) use self::ends::container_end;
+pub use self::ends::container_end;
 use self::round::Rounds;
 use super::desk::LOOK_AGAIN;
 use super::{Desk, Prices};

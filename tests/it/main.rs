@@ -7,11 +7,14 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod account_trouble;
+mod alerting;
 mod api_contract;
 mod batch_finished;
 mod broker;
 mod broker_faults;
 mod broker_loss;
+mod cancel;
+mod dead_letters;
 mod disk;
 mod documents;
 mod end_to_end;
@@ -26,6 +29,8 @@ mod ledger_file;
 mod moods;
 mod patience;
 mod rate_limits;
+mod reconcile;
+mod rerun;
 mod resolve;
 mod secrets;
 mod start_errors;

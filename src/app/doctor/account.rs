@@ -72,8 +72,10 @@ pub(super) async fn check(settings: &Settings, reader: Option<&Reader>, clock: &
 
 /// The answer within the limit; what is later than that is no answer.
 pub(super) async fn bounded<T>(request: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    let late = || format!("no answer within {} s", LIMIT.as_secs());
-    tokio::time::timeout(LIMIT, request).await.unwrap_or_else(|_| Err(Trouble::NotConnected(late())))
+    match tokio::time::timeout(LIMIT, request).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Trouble::NotConnected(format!("no answer within {} s", LIMIT.as_secs()))),
+    }
 }
 
 /// Whether the API itself said something.

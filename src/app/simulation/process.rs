@@ -140,7 +140,10 @@ async fn take(
             };
             publish.run().await;
         }
-        Step::Requests => requests::carry_out_open(&worker.desk).await,
+        Step::Requests => {
+            let mut under_way = requests::UnderWay::default();
+            while requests::carry_out_open(&worker.desk, &mut under_way).await {}
+        }
     }
 }
 

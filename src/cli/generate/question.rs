@@ -1,12 +1,12 @@
 //! What it may cost is said, and asked about, before the first brief of a file is bought.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 
-use anyhow::Context as _;
-
-use super::super::quote::{Quote, prices};
+use super::super::question::{can_ask, said_yes};
+use super::super::quote::Quote;
 use super::UsageError;
+use crate::app::credits;
 use crate::app::survey::Survey;
 use crate::config::Settings;
 use crate::ledger::{Input, LedgerError, Reader};
@@ -22,9 +22,10 @@ pub(super) async fn may_start(
     if settings.layers.is_loopback() || survey.briefs == 0 || is_known(settings, name).await? {
         return Ok(true);
     }
-    let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
+    let can_ask = can_ask();
     // Who is going to be refused connects to nobody before.
-    let prices = if yes || can_ask { prices(settings).await } else { settings.layers.prices.clone() };
+    let prices =
+        if yes || can_ask { credits::ask(settings).await.prices } else { settings.layers.prices.clone() };
     let quote = Quote::new(survey, &prices);
     let sentence = quote.sentence(&file.display().to_string(), &settings.layers.origin());
     let text = format!("{sentence}\n{}", quote.table());
@@ -36,12 +37,7 @@ pub(super) async fn may_start(
         return Err(UsageError(format!("{text}without a terminal to ask on: add --yes to start it")).into());
     }
     write!(io::stderr(), "{text}Start? [y/N] ")?;
-    let answer = tokio::task::spawn_blocking(|| {
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer).map(|_| answer)
-    });
-    let answer = answer.await?.context("the answer cannot be read")?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    said_yes().await
 }
 
 /// Whether the ledger has briefs of this file: then it goes on, and what it costs was asked before.

@@ -10,6 +10,8 @@ use crate::ledger::{
 
 /// Batches that the overview lists.
 const BATCHES_SHOWN: u32 = 20;
+/// Briefs whose credits the overview adds up, the newest batches first: a look-up a brief.
+const CREDITS_OF: i64 = 50_000;
 /// Parked briefs that are named.
 const PARKED_SHOWN: u32 = 3;
 /// A record that has not left after this long is trouble.
@@ -47,6 +49,8 @@ pub(super) struct BatchFacts {
     pub counts: StateCounts,
     /// How many briefs it is said to have.
     pub size: Option<i64>,
+    /// What its records say that it cost; `None`: nobody knows, or it is too long to add up beside others.
+    pub credits: Option<i64>,
 }
 
 /// More about the one batch that was asked for.
@@ -121,10 +125,14 @@ impl Facts {
             self.more_batches = recent.first().map_or(0, |one| one.total - shown);
             listed.extend(recent.into_iter().map(|one| one.batch_id));
         }
+        let mut room = CREDITS_OF;
         for batch in listed {
             let counts = reader.batch_counts(&batch, waiting).await?;
             let size = if batch.is_empty() { None } else { reader.batch_size(&batch).await? };
-            self.batches.push(BatchFacts { batch, counts, size });
+            room -= counts.total();
+            let credits =
+                if room >= 0 || self.detail.is_some() { reader.batch_credits(&batch).await? } else { None };
+            self.batches.push(BatchFacts { batch, counts, size, credits });
         }
         Ok(())
     }

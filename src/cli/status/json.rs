@@ -34,15 +34,15 @@ struct Document {
     /// How fast it goes, in the newest window of the rate limit.
     pace: PaceShown,
     /// The batch that was asked for, or the newest ones.
-    batches: Vec<Batch>,
+    batches: Vec<BatchShown>,
     /// Batches that are not listed.
     more_batches: i64,
     /// Of one batch: why what did not complete did not, the most frequent reason first, one a brief.
     #[serde(skip_serializing_if = "Option::is_none")]
-    codes: Option<Vec<Code>>,
+    codes: Option<Vec<CodeShown>>,
     /// Of one batch: its projects, the worst first.
     #[serde(skip_serializing_if = "Option::is_none")]
-    projects: Option<Vec<Project>>,
+    projects: Option<Vec<ProjectShown>>,
 }
 
 /// ISO 8601 with `Z`.
@@ -150,7 +150,7 @@ struct PaceShown {
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Batch {
+struct BatchShown {
     /// Null: briefs without a batch.
     batch: Option<String>,
     /// Briefs that have come.
@@ -162,12 +162,14 @@ struct Batch {
     by_state: Map<String, Value>,
     /// All have come and ended.
     ended: bool,
+    /// What its records say that it cost; null: not known, or not added up.
+    credits_estimate: Option<i64>,
     /// An estimate; null where it depends on people or on the API.
     left_seconds: Option<u64>,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct Code {
+struct CodeShown {
     code: String,
     /// `rerun`, `change` or `none`.
     remedy: String,
@@ -176,7 +178,7 @@ struct Code {
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Project {
+struct ProjectShown {
     project_id: String,
     /// Its alias.
     project: Option<String>,
@@ -206,11 +208,15 @@ pub(super) fn document(facts: &Facts, settings: &Settings) -> anyhow::Result<Val
     let codes = |detail: &super::facts::Detail| {
         let codes = detail.codes.iter();
         codes
-            .map(|code| Code { code: code.code.clone(), remedy: code.remedy.clone(), briefs: code.briefs })
+            .map(|code| CodeShown {
+                code: code.code.clone(),
+                remedy: code.remedy.clone(),
+                briefs: code.briefs,
+            })
             .collect()
     };
     let by_project = |detail: &super::facts::Detail| {
-        let project = |(id, counts): &(String, StateCounts)| Project {
+        let project = |(id, counts): &(String, StateCounts)| ProjectShown {
             project_id: id.clone(),
             project: projects.alias(id).map(str::to_owned),
             briefs: counts.total(),
@@ -295,14 +301,15 @@ fn pace(facts: &Facts) -> PaceShown {
     }
 }
 
-fn batch(one: &BatchFacts, facts: &Facts) -> Batch {
+fn batch(one: &BatchFacts, facts: &Facts) -> BatchShown {
     let left = Left::of(one, facts.pace.numbers);
-    Batch {
+    BatchShown {
         batch: some(&one.batch),
         briefs: one.counts.total(),
         batch_size: one.size,
         by_state: by_state(&one.counts),
         ended: left == Left::Done,
+        credits_estimate: one.credits,
         left_seconds: left.seconds(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::color::{Paint, Tone};
 use super::super::names::{Projects, batch_name, quoted};
-use super::super::table::{Column, Layout, counted, thousands};
+use super::super::table::{Column, Layout, counted, thousands, wrap};
 use super::advice::trouble;
 use super::facts::{BatchFacts, Detail, Facts};
 use super::pace::Left;
@@ -88,10 +88,13 @@ fn batches(facts: &Facts) -> Vec<String> {
     let states = StateColumns::of(&facts.batches.iter().map(|batch| &batch.counts).collect::<Vec<_>>());
     let mut columns = vec![Column::name("BATCH")];
     columns.extend(states.columns());
+    let any_credits = facts.batches.iter().any(|batch| batch.credits.is_some());
+    columns.extend(any_credits.then(|| Column::number("CREDITS")));
     columns.push(Column::number("LEFT"));
     let row = |batch: &BatchFacts| {
         let mut row = vec![batch_name(&batch.batch).to_owned()];
         row.extend(states.cells(&batch.counts));
+        row.extend(any_credits.then(|| batch.credits.map(about).unwrap_or_default()));
         row.push(Left::of(batch, facts.pace.numbers).word());
         row
     };
@@ -101,6 +104,11 @@ fn batches(facts: &Facts) -> Vec<String> {
         lines.push(format!("and {} more; of one: briefd status BATCH", thousands(facts.more_batches)));
     }
     lines
+}
+
+/// What records say is an estimate, and shown to be one.
+fn about(credits: i64) -> String {
+    format!("~{}", thousands(credits))
 }
 
 /// The command that helps next.
@@ -144,7 +152,9 @@ fn summary(batch: &BatchFacts, detail: &Detail, left: Left) -> Vec<String> {
         Left::Later => "the rest is scheduled".to_owned(),
         Left::Incoming => "the rest has not come yet".to_owned(),
     };
-    vec![format!("{}: {briefs}, {}, {left}", batch_name(&batch.batch), counted(projects, "project"))]
+    let credits = batch.credits.map(|credits| format!(", {} credits", about(credits))).unwrap_or_default();
+    let name = batch_name(&batch.batch);
+    wrap("", &format!("{name}: {briefs}, {}{credits}, {left}", counted(projects, "project")))
 }
 
 fn totals(batch: &BatchFacts, left: Left) -> Vec<String> {

@@ -131,7 +131,7 @@ impl Keys {
                 while !over.load(Ordering::Acquire) {
                     match rustix::io::read(io::stdin(), &mut pressed) {
                         Ok(n) if pressed[..n].iter().any(|key| matches!(key, b'q' | b'Q')) => {
-                            quit.notify_one()
+                            quit.notify_one();
                         }
                         Ok(_) | Err(rustix::io::Errno::INTR) => {}
                         Err(_) => return,

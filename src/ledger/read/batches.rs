@@ -84,7 +84,17 @@ const CODES: &str = "SELECT coalesce(json_extract(CAST(o.body AS TEXT), '$.error
      WHERE b.batch_id = $1 AND b.state IN ('partial', 'failed', 'canceled') \
      GROUP BY 1, 2 ORDER BY 3 DESC, 1";
 
+/// Credits of a batch from an index alone, without a look at any body.
+const CREDITS: &str = "SELECT sum(n) FROM (SELECT o.credits AS n FROM brief b CROSS JOIN outbox o ON o.brief = b.id \
+     WHERE b.batch_id = $1 AND o.credits IS NOT NULL \
+     UNION ALL SELECT n FROM batch_pruned WHERE batch_id = $1 AND status = 'credits')";
+
 impl Reader {
+    /// What the records of a batch say that it cost; `None`: they do not say.
+    pub async fn batch_credits(&self, batch: &str) -> Result<Option<i64>, LedgerError> {
+        Ok(sqlx::query_scalar(CREDITS).bind(batch).fetch_one(&self.pool).await?)
+    }
+
     /// The batches whose newest brief came last, newest first.
     pub async fn recent_batches(&self, limit: u32) -> Result<Vec<RecentBatch>, LedgerError> {
         Ok(sqlx::query_as(RECENT).bind(limit).fetch_all(&self.pool).await?)
@@ -211,4 +221,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-pub(super) const PLANNED: [&str; 4] = [RECENT, PARKED, PARKED_OF_BATCH, CODES];
+pub(super) const PLANNED: [&str; 5] = [RECENT, PARKED, PARKED_OF_BATCH, CODES, CREDITS];

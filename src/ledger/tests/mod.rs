@@ -1,12 +1,14 @@
 //! The ledger on real files. Every write of a [`Bench`] is followed by counting everything again (P8).
 
 mod batch;
+mod cancel;
 mod conflicts;
 mod decisions;
 mod life;
 mod opening;
 mod order;
 mod outbox;
+mod plans;
 mod prune;
 mod regenerate;
 mod remembered;

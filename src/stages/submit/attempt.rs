@@ -238,7 +238,14 @@ impl Submit {
                 detail,
                 "not started yet"
             ),
-            JobState::Completed | JobState::Failed | JobState::Canceled => {}
+            // Asked for while its POST was under way, which made nothing after all.
+            JobState::Canceled => {
+                let label = self.desk.project_label(&job.project_id);
+                self.desk.metrics.failures_total.with_label_values(&["CANCELED", "briefd", label]).inc();
+                wake.publish().notify_one();
+                wake.intake().notify_one();
+            }
+            JobState::Completed | JobState::Failed => {}
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) fn has_ended(
 }
 
 /// The end of a container as its own record tells it; `None` if it has not ended.
-pub(in crate::stages) fn container_end(
+pub fn container_end(
     id: &str,
     reading: &ContainerReading,
     job: Option<&JobReading>,

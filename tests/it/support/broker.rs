@@ -86,6 +86,22 @@ impl TestBroker {
         self.send("containers", kind, record.to_string().as_bytes(), properties).await;
     }
 
+    /// Publishes to the dead-letter exchange, as the worker would.
+    pub async fn publish_dead_letter(&self, body: &Value) {
+        let persistent = BasicProperties::default().with_delivery_mode(2);
+        self.send("briefs.dead", "", body.to_string().as_bytes(), persistent).await;
+    }
+
+    /// Takes the next message of a queue and goes away without a word, as a reader that dies does.
+    pub async fn look_at(&self, role: &str) {
+        self.channel().await;
+        let line = self.line.lock().await;
+        let (connection, _) = line.as_ref().expect("a line was made");
+        let channel = connection.create_channel().await.expect("a channel can be opened");
+        channel.basic_get(self.name(role), BasicGetOptions::default()).await.expect("the queue is there");
+        channel.close(200, "done".into()).await.expect("the channel can be closed");
+    }
+
     async fn send(&self, exchange: &str, key: &str, body: &[u8], properties: BasicProperties) {
         let channel = self.channel().await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("the channel can confirm");
