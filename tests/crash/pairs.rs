@@ -5,7 +5,7 @@ use crate::{Plan, run_all, wanted};
 /// So many pairs without being asked: enough to see that it works.
 const FEW: usize = 4;
 
-/// A sequence of numbers that follows from a seed (SplitMix64).
+/// A sequence of numbers that follows from a seed (`SplitMix64`).
 struct Draw(u64);
 
 impl Draw {

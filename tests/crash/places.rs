@@ -31,7 +31,7 @@ pub fn elsewhere(place: &str) -> Option<&'static str> {
 pub fn all() -> Vec<String> {
     let mut places = BTreeSet::new();
     for file in sources("src") {
-        for write in after_each(&file.code, "impl Write for ", |c| c.is_alphanumeric()) {
+        for write in after_each(&file.code, "impl Write for ", char::is_alphanumeric) {
             if file.is_in("src/ledger") {
                 add(&mut places, "ledger", write, ["before_commit", "after_commit"]);
             }
@@ -122,7 +122,7 @@ fn sources(folder: &str) -> Vec<Source> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() && name != "tests" {
                 folders.push(path);
-            } else if name.ends_with(".rs") && !name.contains("tests") {
+            } else if path.extension().is_some_and(|ending| ending == "rs") && !name.contains("tests") {
                 found.push(read(&path));
             }
         }

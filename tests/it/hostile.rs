@@ -28,8 +28,11 @@ fn nested(kind: u8, levels: usize) -> Vec<u8> {
     bytes
 }
 
+/// Which property, and its bytes.
+type Fields = Vec<(u16, Vec<u8>)>;
+
 /// Properties that no library would send, by what is odd about them.
-fn odd_properties() -> Vec<(&'static str, Vec<(u16, Vec<u8>)>)> {
+fn odd_properties() -> Vec<(&'static str, Fields)> {
     let headers = |entries: Vec<Vec<u8>>| vec![(raw_amqp::HEADERS, long(&entries.concat()))];
     let text = |name: &[u8], value: &[u8]| field(name, b'S', &long(value));
     let many = (0..2_000).map(|n| text(format!("header-{n:04}").as_bytes(), &[b'v'; 40])).collect();
@@ -200,7 +203,7 @@ impl Scene {
         for run in &mut expected_runs {
             match run.brief_id.as_str() {
                 "odd-words" => run.correlation_id = "c".repeat(255),
-                "not-utf8-word" => run.correlation_id = "c?".to_owned(),
+                "not-utf8-word" => "c?".clone_into(&mut run.correlation_id),
                 _ => {}
             }
         }

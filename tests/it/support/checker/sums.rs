@@ -13,7 +13,7 @@ pub fn check(ledger: &LedgerRows, report: &mut Report) {
             "rerun" | "replaced" => parts[2] += 1,
             "conflict" | "unreadable" => parts[3] += 1,
             other => {
-                report.add(Promise::P8, format!("a delivery was decided as '{other}', which counts nowhere"))
+                report.add(Promise::P8, format!("a delivery was decided as '{other}', which counts nowhere"));
             }
         }
     }
