@@ -29,7 +29,8 @@
 //! 3. [`ledger`]: the only place that knows sqlx, and the queue between the stages.
 //! 4. The other edges: [`broker`] (lapin), [`layers`] (reqwest), [`files`].
 //! 5. [`stages`]: intake, submit, track, publish. [`app`] builds and drains them; [`cli`] is what people type.
-//! 6. Beside them: [`config`], [`telemetry`], [`wording`], and [`sandbox`], a simulator of the API that shares no code with the client.
+//! 6. Beside them: [`config`], [`telemetry`], [`wording`], and [`sandbox`], a simulator of the API that shares no code with the client;
+//!    [`crash_point`], where tests let the process die.
 //!
 //! Who may know whom: `brief, job, record ← ledger, broker, layers, files ← stages ← app ← cli`. The adapters never
 //! import each other. A test reads this from the `use` lines.
@@ -40,6 +41,7 @@ pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod crash_point;
 pub mod files;
 pub mod flow;
 pub mod job;

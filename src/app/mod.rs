@@ -6,6 +6,7 @@
 
 mod account;
 mod cancel;
+pub mod credits;
 pub mod doctor;
 pub mod enqueue;
 pub mod evidence;
@@ -15,6 +16,7 @@ mod growth;
 mod permits;
 pub mod reconcile;
 pub mod requests;
+pub mod rerun;
 pub mod run;
 #[cfg(test)]
 mod simulation;
@@ -166,6 +168,7 @@ impl Worker {
         growth::spawn(self, drain.clone());
         requests::spawn(self);
         cancel::spawn(self);
+        rerun::spawn(self);
         let stages = Stages {
             intake: tokio::spawn(intake.run()),
             submit: tokio::spawn(self.submit().run()),

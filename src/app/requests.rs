@@ -68,6 +68,13 @@ pub enum Asked {
         /// Containers of ours.
         what: Vec<Adopt>,
     },
+    /// Carry a plan of reruns out.
+    Rerun {
+        /// Its number.
+        plan: i64,
+        /// Briefs to start first, and to wait for; `None`: as it was planned. 0 lets a stopped plan go on.
+        canary: Option<u64>,
+    },
     /// Prune what ended long ago.
     #[serde(rename_all = "camelCase")]
     Prune {
@@ -168,6 +175,7 @@ async fn hand_over(
         Asked::Records { .. } => "records",
         Asked::Cancel { .. } => "cancel",
         Asked::Adopt { .. } => "adopt",
+        Asked::Rerun { .. } => "rerun",
         Asked::Prune { .. } => "prune",
     };
     let args = serde_json::to_string(asked).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
@@ -190,6 +198,7 @@ async fn hand_over(
         Err(error) => return Err(error),
     };
     carry_out_beside(&ledger, &clock).await?;
+    super::rerun::carry_on(&ledger, &clock, settings.layers.send_container_id).await?;
     if !ledger.was_unclean() {
         // Otherwise the next worker must still know that the last one died.
         ledger.stop_cleanly().await?;
@@ -336,6 +345,7 @@ async fn attempt(place: Place<'_>, request: &Request, under_way: &mut UnderWay) 
         | Asked::Resolve { .. }
         | Asked::Adopt { .. }
         | Asked::Records { .. }
+        | Asked::Rerun { .. }
         | Asked::Prune { .. }) => carry_out(place, asked, request).await.map(Some),
     };
     match result {
@@ -409,6 +419,7 @@ async fn carry_out(
         }
         Asked::Adopt { what } => adopt(ledger, clock, what).await,
         Asked::Cancel { .. } => Ok("it takes turns".to_owned()),
+        Asked::Rerun { plan, canary } => super::rerun::approve(ledger, clock, (plan, canary)).await,
         Asked::Prune { before_ms } if desk.is_some() => {
             ledger.write(PruneBefore(before_ms)).await?;
             Ok("pruned from now on".to_owned())

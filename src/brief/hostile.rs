@@ -146,6 +146,6 @@ mod tests {
         ] {
             a_message_stays_what_it_is(text.as_bytes());
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_mins(1), "{:?}", began.elapsed());
     }
 }

@@ -21,6 +21,7 @@ mod identity;
 pub mod keys;
 mod message;
 mod parse;
+mod patch;
 mod routing;
 mod strict;
 mod validate;
@@ -37,6 +38,7 @@ pub use identity::{Fingerprint, Identity, NotAFingerprint, body_hash};
 pub(crate) use message::drop_number_formats;
 pub use message::schema;
 pub use parse::{Rules, Unreadable, parse};
+pub use patch::{IDENTITY_FIELDS, patched, rerun_message};
 
 /// Most violations that one brief lists; a person mends the first few and tries again.
 pub const VIOLATIONS_MAX: usize = 50;

@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use super::guard::{self, Guarded};
 use super::{REPLY_SUCCESS, constant, tls};
 use crate::config::Amqp;
+use crate::crash_point::around;
 
 /// Longest connect: name look-up, TCP, TLS and the AMQP handshake together.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -70,13 +71,13 @@ impl Connection {
     }
 
     pub(super) async fn create_channel(&self) -> lapin::Result<lapin::Channel> {
-        self.inner.create_channel().await
+        around("create_channel", self.inner.create_channel()).await
     }
 
     /// Closes the connection; after `limit` the socket is shut down without the broker's consent, because a blocked
     /// broker never answers. What was written before is flushed unless the limit is reached.
     pub async fn close(&self, limit: Duration) {
-        let closing = self.inner.close(REPLY_SUCCESS, constant("done"));
+        let closing = around("close", self.inner.close(REPLY_SUCCESS, constant("done")));
         match tokio::time::timeout(limit, closing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "the connection was gone before it was closed"),
@@ -124,7 +125,8 @@ async fn open(amqp: &Amqp, purpose: Purpose) -> Result<Connection, ConnectError>
         // lapin asks once: a second time would be its recovery, which is off.
         stream.ok_or_else(|| lapin::Error::from(io::Error::from(io::ErrorKind::NotConnected)))
     };
-    let inner = lapin::Connection::connector(uri, guard::runtime(), take_stream, properties)
+    let connecting = lapin::Connection::connector(uri, guard::runtime(), take_stream, properties);
+    let inner = around("connector", connecting)
         .await
         .map_err(|error| ConnectError::handshake(&amqp.address, &error))?;
     Ok(Connection { inner, socket })

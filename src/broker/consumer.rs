@@ -28,6 +28,7 @@ use super::supervise::{Status, Supervisor};
 use super::{ANSWER_LIMIT, Purpose, wire};
 use crate::clock::Clock;
 use crate::config::Amqp;
+use crate::crash_point::around;
 use crate::flow::{Delivery, Source};
 use crate::telemetry::Metrics;
 
@@ -190,7 +191,7 @@ impl Source for Consumer {
         let mut lost = std::mem::take(&mut self.acks_lost);
         if let Some(Returned { acker, count }) = self.returned.take() {
             // All that was returned before has lower tags and is committed too: one acknowledgement for all.
-            let acking = acker.ack(BasicAckOptions { multiple: true });
+            let acking = around("ack", acker.ack(BasicAckOptions { multiple: true }));
             match tokio::time::timeout(ANSWER_LIMIT, acking).await {
                 // Written to the socket; whether the broker has it shows when the message does not come again.
                 Ok(Ok(true)) => {}

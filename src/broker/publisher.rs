@@ -25,6 +25,7 @@ use super::wire::{self, Packet};
 use super::{ANSWER_LIMIT, DISCARD_LIMIT, plain};
 use crate::clock::Clock;
 use crate::config::{Amqp, Publish};
+use crate::crash_point::around;
 use crate::flow::{Outgoing, SendOutcome, Sink};
 use crate::telemetry::Metrics;
 
@@ -149,7 +150,8 @@ impl Link {
             let opening = async {
                 let channel = connection.create_channel().await?;
                 // `nowait: false`: nothing is published before the broker has said that it will confirm.
-                channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
+                let selecting = channel.confirm_select(ConfirmSelectOptions { nowait: false });
+                around("confirm_select", selecting).await?;
                 Ok::<_, lapin::Error>(channel)
             };
             let cause = match tokio::time::timeout(ANSWER_LIMIT, opening).await {
@@ -198,8 +200,9 @@ impl Link {
                 confirms.push(None);
                 continue;
             };
-            let published =
-                self.channel.basic_publish(exchange, routing_key, options, &outgoing.body, properties).await;
+            let publishing =
+                self.channel.basic_publish(exchange, routing_key, options, &outgoing.body, properties);
+            let published = around("basic_publish", publishing).await;
             let failed = published.is_err();
             confirms.push(Some(published));
             if failed {
@@ -211,7 +214,7 @@ impl Link {
             Ok(confirm) => Some(confirm.await),
             Err(error) => Some(Err(error)),
         });
-        join_all(awaited).await
+        around("confirms", join_all(awaited)).await
     }
 }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::Outcome;
 use super::names::quoted;
 use super::progress::Screen;
-use super::quote::{Quote, prices};
+use super::quote::Quote;
 use super::status::limits;
 use super::table::{counted, thousands, wrap};
 use super::times::roughly;
+use crate::app::credits;
 use crate::app::enqueue::{self, Enqueued};
 use crate::app::survey::{Batching, Survey};
 use crate::clock::Clock;
@@ -74,7 +75,7 @@ pub async fn run(
         };
         // Who has no key here has the prices of the settings.
         let prices = match settings.require_api_key() {
-            Ok(()) => prices(settings).await,
+            Ok(()) => credits::ask(settings).await.prices,
             Err(_) => settings.layers.prices.clone(),
         };
         let quote = Quote::new(&survey, &prices);

@@ -22,6 +22,7 @@ mod question;
 mod quote;
 pub mod reconcile;
 pub mod records;
+pub mod rerun;
 pub mod resolve;
 pub mod sandbox;
 pub mod schema;
@@ -86,6 +87,7 @@ enum Command {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Records(records::RecordsArgs),
+    Rerun(rerun::RerunArgs),
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
     Resolve(resolve::ResolveArgs),
@@ -172,6 +174,7 @@ pub fn command() -> clap::Command {
 /// not complete; 2 wrong usage; 3 bad settings or an input file that cannot be read; 4 a dependency could not be
 /// reached or refused, or the worker lock is taken; 130 `generate` interrupted.
 pub fn run() -> ExitCode {
+    let _armed = crate::crash_point::arm();
     let cli = Cli::parse();
     match carry_out(cli) {
         Ok(outcome) => ExitCode::from(outcome.code()),
@@ -200,6 +203,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<Outcome> {
         | Command::List(_)
         | Command::Show(_)
         | Command::Records(_)
+        | Command::Rerun(_)
         | Command::Hold(_)
         | Command::Release(_)
         | Command::Resolve(_)
@@ -256,6 +260,9 @@ async fn asynchronous(
         Command::Records(args) => {
             records::run(args, &loaded.settings, (&clock, yes), &mut std::io::stdout()).await
         }
+        Command::Rerun(args) => {
+            rerun::run(args, &loaded.settings, (&clock, screen), yes, &mut std::io::stdout()).await
+        }
         Command::Hold(args) => hold::hold(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Release(args) => hold::release(args, &loaded.settings, &mut std::io::stdout()).await,
         Command::Resolve(args) => resolve::run(args, &loaded.settings, yes, &mut std::io::stdout()).await,
@@ -299,7 +306,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<UsageError>().is_some() {
         2
     } else if error.chain().any(|cause| {
-        cause.is::<ConfigErrors>() || cause.is::<FileError>() || cause.is::<logging::LoggingError>()
+        cause.is::<ConfigErrors>()
+            || cause.is::<FileError>()
+            || cause.is::<app::rerun::PatchError>()
+            || cause.is::<logging::LoggingError>()
     }) {
         3
     } else {

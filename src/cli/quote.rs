@@ -1,18 +1,9 @@
 //! What a file of briefs will cost, for a person who decides about it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::table::{counted, thousands};
 use crate::app::survey::Survey;
-use crate::clock::Clock;
-use crate::config::Settings;
-use crate::layers::limits::numbers;
-use crate::layers::{Client, Limits, Numbers, Priority};
-use crate::telemetry::Metrics;
-
-/// Prices are asked for no longer than this; without them the number of containers has to do.
-const PRICES_LIMIT: Duration = Duration::from_secs(5);
 
 /// Containers and credits of a file.
 pub(super) struct Quote {
@@ -72,28 +63,6 @@ impl Quote {
             .map(|(_, n, price)| Some(n.saturating_mul((*price)?)))
             .try_fold(0_i64, |sum, credits| Some(sum.saturating_add(credits?)))
     }
-}
-
-/// Credits by format: what the API tells goes before the settings.
-pub(super) async fn prices(settings: &Settings) -> BTreeMap<String, u64> {
-    let mut prices = settings.layers.prices.clone();
-    let (clock, metrics) = (Clock::system(), Metrics::new(std::iter::empty()));
-    let Ok(client) = Client::new(&settings.layers, clock.clone(), metrics.clone()) else {
-        return prices;
-    };
-    // A worker with this key may be asking as well.
-    let numbers = numbers(settings.layers.tier, settings.layers.limits).map(Numbers::of_commands);
-    let limits = Limits::new(numbers, clock, metrics);
-    let asked = async {
-        let permit = limits.acquire_read(Priority::Poll).await;
-        let answer = client.credits().await;
-        permit.answered();
-        answer
-    };
-    if let Ok(Ok(credits)) = tokio::time::timeout(PRICES_LIMIT, asked).await {
-        prices.extend(credits.per_format);
-    }
-    prices
 }
 
 #[cfg(test)]

@@ -33,6 +33,16 @@ pub(super) struct Columns {
     columns: Vec<Column>,
 }
 
+/// What a cell of the column `field` (`brief.hook`) is in a message; an empty one is `null`. The error completes "the
+/// header line …".
+pub fn cell_value(field: &str, cell: &str) -> Result<Value, String> {
+    if cell.is_empty() {
+        return Ok(Value::Null);
+    }
+    let json = Column::named(field)?.kind.json(cell);
+    serde_json::from_str(&json).map_err(|error| format!("has a cell that cannot be read: {error}"))
+}
+
 #[derive(Debug)]
 struct Column {
     /// The field's path; empty for a column without a name.

@@ -77,7 +77,7 @@ mod tests {
             format!("briefId,a\n{}\n", "x".repeat(5 * 1024 * 1024)),
             format!(
                 "{}\n",
-                ["n"; 2_000]
+                vec!["n"; 2_000]
                     .iter()
                     .enumerate()
                     .map(|(n, name)| format!("{name}{n}"))
@@ -88,6 +88,6 @@ mod tests {
         ] {
             a_file_keeps_its_lines(text.as_bytes(), true);
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_mins(1), "{:?}", began.elapsed());
     }
 }

@@ -29,6 +29,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use cells::cells;
+pub use csv::cell_value;
 pub use report::{DeadLetterNote, SinkReport};
 pub use sink::{JsonlSink, RecordWriter};
 pub use source::BriefFile;

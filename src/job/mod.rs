@@ -1,6 +1,7 @@
 //! PURE. What a job is: its states, its transitions, and what an answer of the API means for it.
 
 pub mod answer;
+pub mod plan;
 pub mod reading;
 pub mod state;
 pub mod transition;

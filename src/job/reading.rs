@@ -107,6 +107,8 @@ pub struct ListedContainer {
     pub status: ApiStatus,
     /// `format`
     pub format: Option<String>,
+    /// `approvalStatus`
+    pub approval_status: Option<String>,
     /// `createdAt`
     pub created_at: Option<Timestamp>,
     /// `completedAt`

@@ -146,6 +146,6 @@ mod tests {
         ] {
             answers_tell_no_lie(&text);
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_mins(1), "{:?}", began.elapsed());
     }
 }

@@ -14,6 +14,7 @@ use super::endpoint::Endpoint;
 use super::key::{Key, KeyStore};
 use super::{retry_after, wire};
 use crate::clock::Clock;
+use crate::crash_point::reached;
 use crate::job::{NoAnswer, NoAnswerKind, Trouble};
 use crate::telemetry::Metrics;
 
@@ -93,7 +94,9 @@ impl Transport {
             None => request,
         };
         let started = Instant::now();
+        reached("api", endpoint.word(), "before_send");
         let answer = self.exchange(endpoint, &key, request, read).await;
+        reached("api", endpoint.word(), "after_answer");
         let took = started.elapsed();
         self.note_connection(&answer);
         let status = match &answer {

@@ -159,6 +159,7 @@ fn listed(text: &str) -> Option<ListedContainer> {
         id: fields.text("id").or_else(|| fields.text("containerId"))?,
         status: fields.status().unwrap_or_else(|| ApiStatus::Running(String::new())),
         format: fields.text("format"),
+        approval_status: fields.text("approvalStatus"),
         created_at: fields.time("createdAt"),
         completed_at: fields.time("completedAt"),
     })

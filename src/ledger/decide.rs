@@ -11,7 +11,7 @@ use super::decision::Decision;
 use super::ours::OurFailure;
 use super::outbox::{DeadLetter, insert_brief_failed, insert_dead_letter, publish_again};
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe};
-use super::runs::{Containers, give_jobs, make_current};
+use super::runs::{Chosen, Containers, NewRun, give_jobs, make_current};
 use super::totals::bump;
 use super::writer::Write;
 use crate::brief::{Brief, Unreadable, differing_paths, only_brief_differs};
@@ -328,7 +328,7 @@ impl Decide {
                 if !only_brief_differs(&current.request, &brief.request) {
                     return Ok(Verdict::Conflict(other_than_brief(current, brief)));
                 }
-                self.insert_run(db, received, brief, next, "remembered", 0).await?;
+                self.insert_run(db, received, brief, next, "remembered").await?;
                 Ok(Verdict::Done(Decision::Rerun, known.id, next.1))
             }
         }
@@ -384,10 +384,10 @@ impl Decide {
             .bind(at.1)
             .execute(&mut *db)
             .await?;
-        self.insert_run(db, received, brief, at, "waiting", 0).await?;
+        self.insert_run(db, received, brief, at, "waiting").await?;
         make_current(db, at, &self.input.word(), self.now_ms).await?;
         if brief.violations.is_empty() {
-            give_jobs(db, at, self.send_container_id, self.now_ms).await?;
+            give_jobs(db, at, (Chosen::NotCompleted, self.send_container_id), self.now_ms).await?;
             return Ok(true);
         }
         let why = OurFailure::InvalidBrief(
@@ -403,39 +403,11 @@ impl Decide {
         db: &mut SqliteConnection,
         received: &Received,
         brief: &Brief,
-        (id, run): (i64, i64),
+        at: (i64, i64),
         state: &str,
-        owed: i64,
     ) -> Result<(), LedgerError> {
-        let text = |name: &str| received.properties.headers.get(name).and_then(|value| value.as_str());
-        let ms = |time: Option<jiff::Timestamp>| time.map(jiff::Timestamp::as_millisecond);
-        sqlx::query(
-            "INSERT INTO run (brief, run, fingerprint, request, metadata, format, variant_count, priority, not_before, \
-             expires_at, batch_size, message_id, correlation_id, traceparent, tracestate, enqueued_at, received_at, state, \
-             owed, made) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 0)",
-        )
-        .bind(id)
-        .bind(run)
-        .bind(brief.fingerprint.to_string())
-        .bind(&brief.request)
-        .bind(&brief.metadata)
-        .bind(&brief.format)
-        .bind(i64::from(brief.variant_count))
-        .bind(i64::from(brief.priority))
-        .bind(ms(brief.not_before))
-        .bind(ms(brief.expires_at))
-        .bind(brief.batch_size.and_then(|size| i64::try_from(size).ok()))
-        .bind(&received.properties.message_id)
-        .bind(&received.properties.correlation_id)
-        .bind(text("traceparent"))
-        .bind(text("tracestate"))
-        .bind(ms(received.properties.timestamp))
-        .bind(self.now_ms)
-        .bind(state)
-        .bind(owed)
-        .execute(db)
-        .await?;
-        Ok(())
+        let new = NewRun { brief, received: &received.properties, plan: None, now_ms: self.now_ms };
+        new.insert(db, at, state).await
     }
 }
 

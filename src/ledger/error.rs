@@ -127,12 +127,13 @@ impl LedgerError {
 
     /// The same error of a ledger that is being opened, where it names the file.
     pub(super) fn at(self, path: &Path) -> Self {
-        match self {
-            Self::Sql(source) if Self::is_of_the_file(&source) => {
-                Self::Unusable { path: path.to_owned(), cause: source }
-            }
-            other => other,
+        if let Self::Sql(source) = self {
+            return match remedy(&source) {
+                Some(_) => Self::Unusable { path: path.to_owned(), cause: source },
+                None => Self::Sql(source),
+            };
         }
+        self
     }
 
     /// Whether the disk, the file or another program is the trouble, and not what was asked.
@@ -142,10 +143,7 @@ impl LedgerError {
 
     /// What is wrong and what to do, for people.
     pub(super) fn cause_and_remedy(&self) -> String {
-        match self {
-            Self::Sql(source) => cause_and_remedy(source),
-            other => other.to_string(),
-        }
+        if let Self::Sql(source) = self { cause_and_remedy(source) } else { self.to_string() }
     }
 
     /// Whether the ledger itself is the trouble, and not what was to be written.
@@ -156,9 +154,10 @@ impl LedgerError {
 
 /// What `SQLite` says, and what to do about it.
 fn cause_and_remedy(source: &sqlx::Error) -> String {
-    let cause = match source {
-        sqlx::Error::Database(error) => error.message().to_owned(),
-        other => other.to_string(),
+    let cause = if let sqlx::Error::Database(error) = source {
+        error.message().to_owned()
+    } else {
+        source.to_string()
     };
     format!("{cause}; {}", remedy(source).unwrap_or(RESTORE))
 }

@@ -34,10 +34,12 @@ pub struct Inspection {
     pub container: String,
     /// The run that last made it.
     pub made_by_job: Option<String>,
+    /// A reviewer rejected it: that it is completed is no reason not to regenerate it.
+    pub rejected: bool,
 }
 
 /// `+` keeps the planner from the index of times, which would have it sort the whole backlog.
-pub(super) const UNREAD: &str = "SELECT j.id, j.brief, j.project_id, j.container, \
+pub(super) const UNREAD: &str = "SELECT j.id, j.brief, j.project_id, j.container, j.rejected, \
     (SELECT o.api_job_id FROM container c JOIN job o ON o.id = c.job WHERE c.brief = j.brief AND c.variant = j.variant) AS made_by_job \
     FROM job j WHERE j.state = 'ready' AND j.claim IS NULL AND j.input = $1 AND +j.due_at <= $2 \
     AND j.kind = 'regenerate' AND j.seen_before IS NULL ORDER BY j.priority DESC, j.id LIMIT $3";

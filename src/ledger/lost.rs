@@ -1,8 +1,9 @@
 //! Jobs that are given up, and results that come after all.
 //!
 //! Giving up is ours, not the API's word: the container may still end there, and was paid for. So it keeps the status
-//! `lost`, and what comes later is published by itself, as one record more of the same run. A record of a type that the
-//! run has had already would carry the same id with other bytes; that one goes to the history only.
+//! `lost`, and what comes later is published by itself, as one record more of the brief's current run: that of the job,
+//! or a rerun that ended before it looked. A record of a type that the run has had already would carry the same id with
+//! other bytes; that one goes to the history only. While a newer run is at the container, that one looks.
 
 use futures::future::BoxFuture;
 use serde_json::json;
@@ -11,7 +12,8 @@ use sqlx::sqlite::SqliteConnection;
 use super::LedgerError;
 use super::ours::OurFailure;
 use super::outbox::insert_container_record;
-use super::rows::{BriefRow, RunRow, move_brief, note, owe};
+use super::rows::{BriefRow, RunRow, follow_jobs, move_brief, note, owe};
+use super::running::nobody_newer;
 use super::settle::{
     ContainerEnd, Ended, JobRow, Of, Settled, Unnamed, close, finish_container_as, state_of_containers,
 };
@@ -74,7 +76,7 @@ pub struct SettleLate {
 pub struct Late {
     /// For each of the ends: it was published.
     pub published: Vec<bool>,
-    /// Nothing of the job is lost any more, or its brief has a newer run.
+    /// Nothing of the job is lost any more, or a newer run looks.
     pub over: bool,
     /// Whose.
     pub of: Of,
@@ -86,10 +88,9 @@ impl Write for SettleLate {
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Late, LedgerError>> {
         Box::pin(async move {
             let mut late = Late { of: Of::job(db, self.job).await?, ..Late::default() };
-            // A newer run reads its containers itself before it buys anything, and publishes what it finds.
             let row: Option<JobRow> = sqlx::query_as(
-                "SELECT j.brief, j.run, j.kind, j.api_job_id, j.format FROM job j \
-                 JOIN brief b ON b.id = j.brief AND b.run = j.run WHERE j.id = $1 AND b.pruned_at IS NULL",
+                "SELECT j.brief, b.run, j.kind, j.api_job_id, j.format FROM job j \
+                 JOIN brief b ON b.id = j.brief WHERE j.id = $1 AND b.pruned_at IS NULL",
             )
             .bind(self.job)
             .fetch_optional(&mut *db)
@@ -100,11 +101,13 @@ impl Write for SettleLate {
             for end in &self.ends {
                 late.published.push(self.settle(db, &row, end).await?);
             }
-            let lost: i64 =
-                sqlx::query_scalar("SELECT count(*) FROM container WHERE job = $1 AND status = 'lost'")
-                    .bind(self.job)
-                    .fetch_one(&mut *db)
-                    .await?;
+            let lost: i64 = sqlx::query_scalar(concat!(
+                "SELECT count(*) FROM container c JOIN job j ON j.id = c.job WHERE c.job = $1 AND c.status = 'lost' AND ",
+                nobody_newer!()
+            ))
+            .bind(self.job)
+            .fetch_one(&mut *db)
+            .await?;
             late.over = lost == 0;
             Ok(late)
         })
@@ -122,10 +125,12 @@ impl SettleLate {
         row: &JobRow,
         end: &ContainerEnd,
     ) -> Result<bool, LedgerError> {
-        let variant: Option<i64> = sqlx::query_scalar(
-            "UPDATE container SET status = $3, record = coalesce($4, record), ended_at = $5 \
-             WHERE job = $1 AND id = $2 AND status = 'lost' RETURNING variant",
-        )
+        let variant: Option<i64> = sqlx::query_scalar(concat!(
+            "UPDATE container AS c SET status = $3, record = coalesce($4, record), ended_at = $5 \
+             WHERE job = $1 AND id = $2 AND status = 'lost' AND EXISTS (SELECT 1 FROM job j WHERE j.id = c.job AND ",
+            nobody_newer!(),
+            ") RETURNING variant"
+        ))
         .bind(self.job)
         .bind(&end.container)
         .bind(end.ended.word())
@@ -160,10 +165,26 @@ impl SettleLate {
             let variants = (variant, run.variant_count.max(known));
             // One record more than was promised once.
             owe(db, at, 1, 0).await?;
-            insert_container_record(db, &brief, &run, &row.part(end, variants), self.now_ms).await?;
+            let regenerates: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND kind = 'regenerate' AND variant = $3",
+            )
+            .bind(at.0)
+            .bind(at.1)
+            .bind(variant)
+            .fetch_one(&mut *db)
+            .await?;
+            let mut part = row.part(end, variants);
+            part.regenerated = (regenerates > 0).then_some(end.container.as_str());
+            insert_container_record(db, &brief, &run, &part, self.now_ms).await?;
         }
-        let state = state_of_containers(db, at).await?;
-        move_brief(db, at, state, self.now_ms).await?;
+        let run = RunRow::get(db, at.0, at.1).await?;
+        if run.made < run.owed {
+            // Others of its containers are still at work.
+            follow_jobs(db, at, self.now_ms).await?;
+        } else {
+            let state = state_of_containers(db, at).await?;
+            move_brief(db, at, state, self.now_ms).await?;
+        }
         Ok(before.is_none())
     }
 }

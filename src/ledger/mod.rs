@@ -30,6 +30,7 @@ mod naming;
 mod open;
 mod ours;
 mod outbox;
+mod plan;
 mod prune;
 mod read;
 mod reconcile;
@@ -72,11 +73,15 @@ pub use lost::{GiveUp, Late, SettleLate};
 pub use naming::NameContainers;
 pub use open::{BindOrganization, Ledger, OpenOptions, Reader, check_place, free_bytes, may_write};
 pub use outbox::PendingRow;
+pub use plan::{
+    ApprovePlan, Approved, CanaryEnded, Content, NewPlan, NewPlanRow, PlanEnds, PlanRow, PlanState, PlanStep,
+    StartPlanned, StoredPlan, Take,
+};
 pub use prune::{Prune, Pruned};
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, HoldStory, JobStory,
-    LateRows, Pace, ParkedBrief, RecentBatch, RecordFilter, RecordStory, RunStory, StateCounts, StoredRecord,
-    Story, Waiting,
+    LateRows, Pace, ParkedBrief, RecentBatch, RecordFilter, RecordStory, RerunFilter, Rerunnable, RunStory,
+    StateCounts, StoredRecord, Story, Waiting,
 };
 pub use reconcile::{AdoptFound, KnownContainer, UnnamedJob, Unpublished};
 pub use request::{Request, RequestDone};

@@ -18,6 +18,7 @@ use super::rows::Input;
 use super::writer::{Write, Writer};
 use super::{LedgerError, Wake};
 use crate::clock::Clock;
+use crate::crash_point::reached;
 use crate::telemetry::Metrics;
 
 /// How long a write waits for another process's short transaction.
@@ -387,7 +388,9 @@ async fn start_boot(connection: &mut SqliteConnection, boot: &str) -> Result<boo
         .await?;
     set_meta(&mut transaction, "boot", boot).await?;
     set_meta(&mut transaction, "stopped_cleanly", "no").await?;
+    reached("ledger", "start_boot", "before_commit");
     transaction.commit().await?;
+    reached("ledger", "start_boot", "after_commit");
     Ok(stopped.as_deref() == Some("no"))
 }
 

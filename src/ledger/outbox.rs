@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::cancel::{CANCELED, is_wished};
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe, time};
-use super::runs::{Containers, give_jobs, make_current};
+use super::runs::{Chosen, Containers, give_jobs, make_current};
 use super::{Ledger, LedgerError};
 use crate::brief::{enqueueable, keys};
 use crate::flow::{Channel, Outgoing, Properties};
@@ -224,7 +224,7 @@ pub(super) async fn end_run(
             .bind(at.0)
             .fetch_optional(&mut *db)
             .await?;
-    give_jobs(db, next, with_alias.is_some(), now_ms).await
+    give_jobs(db, next, (Chosen::NotCompleted, with_alias.is_some()), now_ms).await
 }
 
 /// Forgets the rerun of `at` that was asked for while it was open, if there is one.

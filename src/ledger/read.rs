@@ -4,6 +4,7 @@
 //! - `briefs`: one line a brief, paged by its number.
 //! - `known`: which briefs are known already.
 //! - `pace`: how fast it goes just now.
+//! - `reruns`: briefs that may be run again, paged by their number.
 //! - `records`: the stored bytes of records, paged by their number.
 //! - `story`: everything that is stored about one brief.
 //!
@@ -16,6 +17,7 @@ mod briefs;
 mod known;
 mod pace;
 mod records;
+mod reruns;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ pub use batches::{CodeCount, LateRows, ParkedBrief, RecentBatch};
 pub use briefs::{BriefFilter, BriefLine};
 pub use pace::Pace;
 pub use records::{RecordFilter, StoredRecord};
+pub use reruns::{RerunFilter, Rerunnable};
 pub use story::{BriefFound, ContainerStory, HistoryLine, HoldStory, JobStory, RecordStory, RunStory, Story};
 
 use super::{Hold, HoldScope, LedgerError, Reader};

@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::rows::{Table, next_id};
 use super::writer::Write;
 use super::{LedgerError, Reader};
+use crate::crash_point::reached;
 
 /// Something an operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -30,16 +31,7 @@ pub struct Request {
 impl Request {
     /// Appends a request to the ledger at `path`, beside a worker that may be running; returns its number.
     pub async fn append(path: &Path, asked: &Self) -> Result<i64, LedgerError> {
-        if !path.exists() {
-            return Err(LedgerError::Missing(path.to_owned()));
-        }
-        let mut connection = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(std::time::Duration::from_secs(10))
-            .foreign_keys(true)
-            .disable_statement_logging()
-            .connect()
-            .await?;
+        let mut connection = beside(path).await?;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let id = next_id(&mut transaction, Table::Request).await?;
         sqlx::query("INSERT INTO request (id, at, kind, args, who, reason) VALUES ($1, $2, $3, $4, $5, $6)")
@@ -51,10 +43,26 @@ impl Request {
             .bind(&asked.reason)
             .execute(&mut *transaction)
             .await?;
+        reached("ledger", "append", "before_commit");
         transaction.commit().await?;
+        reached("ledger", "append", "after_commit");
         connection.close().await?;
         Ok(id)
     }
+}
+
+/// A connection that may write, in short transactions, beside a worker that may be running.
+pub(super) async fn beside(path: &Path) -> Result<SqliteConnection, LedgerError> {
+    if !path.exists() {
+        return Err(LedgerError::Missing(path.to_owned()));
+    }
+    Ok(SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(std::time::Duration::from_secs(10))
+        .foreign_keys(true)
+        .disable_statement_logging()
+        .connect()
+        .await?)
 }
 
 impl Reader {

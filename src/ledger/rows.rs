@@ -154,6 +154,7 @@ pub(super) enum Table {
     Delivery,
     Request,
     History,
+    Plan,
 }
 
 impl Table {
@@ -165,6 +166,7 @@ impl Table {
             Self::Delivery => "SELECT coalesce(max(id), 0) + 1 FROM delivery",
             Self::Request => "SELECT coalesce(max(id), 0) + 1 FROM request",
             Self::History => "SELECT coalesce(max(id), 0) + 1 FROM history",
+            Self::Plan => "SELECT coalesce(max(id), 0) + 1 FROM plan",
         }
     }
 }

@@ -39,6 +39,16 @@ pub struct Running {
     pub unnamed: i64,
 }
 
+/// Of a job `j` that was given up and its container `c`: no newer run is at it, that reads the container itself and
+/// publishes what it finds. One that ended before it looked (expired, canceled, refused) has left it to the old job.
+macro_rules! nobody_newer {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM job n WHERE n.brief = j.brief AND n.run > j.run \
+         AND n.state IN ('ready', 'submitting', 'running', 'parked') AND (n.variant IS NULL OR n.variant = c.variant))"
+    };
+}
+pub(super) use nobody_newer;
+
 /// `{open}` is the status of containers that are followed, `{jobs}` stands for the jobs.
 const DETAILS: &str = "SELECT j.id, j.project_id, j.kind, j.api_job_id, j.accepted_at, j.attempt_at, j.unknown_first_at, \
     j.answered_ms, j.seen_before, \
@@ -96,11 +106,12 @@ impl Ledger {
 
     /// Jobs of this input that were given up and may still bring a result: up to `limit` after this number.
     pub async fn lost(&self, after: i64, limit: u32) -> Result<Vec<Running>, LedgerError> {
-        let jobs: Vec<i64> = sqlx::query_scalar(
+        let jobs: Vec<i64> = sqlx::query_scalar(concat!(
             "SELECT DISTINCT c.job FROM container c JOIN job j ON j.id = c.job JOIN brief b ON b.id = j.brief \
-             WHERE c.status = 'lost' AND c.job > $2 AND j.input = $1 AND b.run = j.run AND b.pruned_at IS NULL \
-             ORDER BY c.job LIMIT $3",
-        )
+             WHERE c.status = 'lost' AND c.job > $2 AND j.input = $1 AND b.pruned_at IS NULL AND ",
+            nobody_newer!(),
+            " ORDER BY c.job LIMIT $3"
+        ))
         .bind(self.input().word())
         .bind(after)
         .bind(limit)

@@ -267,17 +267,19 @@ pub(super) async fn state_of_containers(
     db: &mut SqliteConnection,
     at: (i64, i64),
 ) -> Result<BriefState, LedgerError> {
-    let (completed, canceled, all, refused): (i64, i64, i64, i64) = sqlx::query_as(
+    let (completed, canceled, all, refused, unmended): (i64, i64, i64, i64, i64) = sqlx::query_as(
         "SELECT count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'canceled' OR EXISTS \
          (SELECT 1 FROM job j WHERE j.brief = $1 AND j.run = $2 AND j.state = 'canceled' AND j.variant = container.variant)), \
-         count(*), (SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND state = 'rejected') \
+         count(*), (SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND state = 'rejected'), \
+         (SELECT count(*) FROM job WHERE brief = $1 AND run = $2 AND state = 'rejected' AND rejected) \
          FROM container WHERE brief = $1",
     )
     .bind(at.0)
     .bind(at.1)
     .fetch_one(&mut *db)
     .await?;
-    Ok(if completed == all {
+    // What a reviewer rejected and the API would not make anew has completed once, but not in this run.
+    Ok(if completed == all && unmended == 0 {
         BriefState::Completed
     } else if completed > 0 {
         BriefState::Partial

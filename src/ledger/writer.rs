@@ -6,6 +6,7 @@
 //! connection, and each caller hears its own result. Nothing here runs under `select!` or `timeout`: a caller that
 //! goes away loses the answer, never the write.
 
+use std::any::type_name;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
 use super::standing::Standing;
+use crate::crash_point::reached;
 use crate::telemetry::Metrics;
 
 /// Writes that may wait; further callers wait for a place.
@@ -36,6 +38,12 @@ pub trait Write: Send + 'static {
     /// Rows it stands for, for the metric.
     fn rows(&self) -> usize {
         1
+    }
+
+    /// Its type's name: what the places around its commit are called by.
+    fn name(&self) -> &'static str {
+        let path = type_name::<Self>();
+        path.rsplit("::").next().unwrap_or(path)
     }
 }
 
@@ -91,6 +99,7 @@ trait Job: Send {
     fn rows(&self) -> usize;
     /// Why it is not done; `None`: it is, or it has not run.
     fn error(&self) -> Option<&LedgerError>;
+    fn name(&self) -> &'static str;
 }
 
 struct Envelope<W: Write> {
@@ -129,6 +138,10 @@ impl<W: Write> Job for Envelope<W> {
 
     fn error(&self) -> Option<&LedgerError> {
         self.result.as_ref()?.as_ref().err()
+    }
+
+    fn name(&self) -> &'static str {
+        self.write.name()
     }
 }
 
@@ -217,7 +230,9 @@ impl State {
                 }
             }
         }
+        each_reached(group, "before_commit");
         outer.commit().await?;
+        each_reached(group, "after_commit");
         Ok(())
     }
 
@@ -231,6 +246,12 @@ impl State {
     }
 }
 
+fn each_reached(group: &[Box<dyn Job>], moment: &str) {
+    for job in group {
+        reached("ledger", job.name(), moment);
+    }
+}
+
 /// A large write can be shared with its caller, who goes on reading it after the commit.
 impl<W: Write + Sync> Write for Arc<W> {
     type Out = W::Out;
@@ -241,5 +262,9 @@ impl<W: Write + Sync> Write for Arc<W> {
 
     fn rows(&self) -> usize {
         self.as_ref().rows()
+    }
+
+    fn name(&self) -> &'static str {
+        self.as_ref().name()
     }
 }

@@ -75,7 +75,9 @@ pub const REMEDIES: &[RemedyRow] = &[
     row(Source::Layers, "VALIDATION", Remedy::Change, "the API refused the body"),
     row(Source::Layers, "VALIDATION_FAILED", Remedy::Change, "the API refused the body"),
     row(Source::Briefd, "CANCELED", Remedy::Rerun, "canceled before it was started"),
-    row(Source::Briefd, "CONTAINER_MISSING", Remedy::Rerun, "the job ended without this container"),
+    // A rerun regenerates containers that the API named. This one it did not, and making all again would buy again what
+    // is there.
+    row(Source::Briefd, "CONTAINER_MISSING", Remedy::None, "the job ended without this container"),
     row(Source::Briefd, "EXPIRED", Remedy::Rerun, "not started before expiresAt"),
     row(Source::Briefd, "GENERATION_LOST", Remedy::Rerun, "the API never told how it ended"),
     row(Source::Briefd, "INVALID_BRIEF", Remedy::Change, "the brief does not fit its schema"),

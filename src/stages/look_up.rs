@@ -5,12 +5,18 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::submit::Submit;
+use crate::crash_point::shortened;
 use crate::job::ContainerReading;
 use crate::layers::Priority;
 use crate::ledger::{Claimed, Started};
 
 /// Two look-ups that find nothing must be this far apart before that is believed.
 const APART: Duration = Duration::from_mins(10);
+
+/// [`APART`], but for tests that cannot wait so long.
+fn apart() -> Duration {
+    shortened("look_up.apart", APART)
+}
 
 /// Stored instead of a container's end when it was not there to be read: nothing can be compared with it.
 pub(super) const NOT_SEEN: &str = "{}";
@@ -120,12 +126,12 @@ async fn not_found(stage: &Submit, job: &Claimed, may_repeat: bool, id: &str) ->
     if !provable {
         return LookedUp::nothing(Found::Undecidable, detail, Duration::ZERO);
     }
-    let apart_ms = i64::try_from(APART.as_millis()).unwrap_or(i64::MAX);
+    let apart_ms = i64::try_from(apart().as_millis()).unwrap_or(i64::MAX);
     match job.absent_at {
         Some(first_ms) if stage.desk.clock.now_ms() - first_ms >= apart_ms => {
             LookedUp::nothing(Found::NothingForSure, detail, Duration::ZERO)
         }
-        Some(_) | None => LookedUp::nothing(Found::Nothing, detail, APART),
+        Some(_) | None => LookedUp::nothing(Found::Nothing, detail, apart()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Before a rerun buys, it reads the container: what is completed after all is published, what still runs is followed,
-//! and only what ended without a result is regenerated.
+//! and only what ended without a result is regenerated; or what a reviewer rejected, if that was asked for and still
+//! holds.
 
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use crate::job::ApiStatus;
 use crate::layers::Priority;
 use crate::ledger::{Found, Inspected, Inspection};
 
+/// `approvalStatus` of what a reviewer rejected.
+const REJECTED: &str = "rejected";
 /// When a container that could not be read is read again.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -28,6 +31,11 @@ pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
     let now_ms = stage.desk.clock.now_ms();
     let found = match answer {
         Ok(reading) => match &reading.status {
+            ApiStatus::Completed
+                if inspection.rejected && reading.approval_status.as_deref() == Some(REJECTED) =>
+            {
+                Found::Ended(end_of(&reading))
+            }
             ApiStatus::Completed => {
                 match container_end(&inspection.container, &reading, None, &stage.prices, now_ms) {
                     Some(end) => Found::Completed(Box::new(end)),

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
-use crate::support::checker::{Evidence, ExpectedRun};
-use crate::support::message::Message;
+use crate::support::checker::judge_first_runs;
 use crate::support::process::{API_KEY, PROMPTLY, SandboxProcess, Worker, briefd};
 use crate::support::{Variable, eventually};
 
@@ -26,17 +25,6 @@ fn variables(broker: &TestBroker, sandbox: &SandboxProcess) -> Vec<Variable> {
 fn with_ledger(variables: &[Variable], dir: &Path) -> Vec<Variable> {
     let ledger = ("BRIEFD__LEDGER__URL", format!("sqlite://{}", dir.join("briefd.db").display()));
     [variables, &[ledger]].concat()
-}
-
-/// Each brief has ended, each was bought once.
-async fn judge(sandbox: &SandboxProcess, records: Vec<Message>, briefs: &[Value]) {
-    Evidence {
-        account: sandbox.account().await,
-        records,
-        expected_runs: briefs.iter().map(ExpectedRun::first_of).collect(),
-        ..Evidence::default()
-    }
-    .assert_clean();
 }
 
 fn briefs(count: usize, project: &str) -> Vec<Value> {
@@ -71,13 +59,7 @@ async fn a_revoked_key_holds_everything_and_nothing_fails_until_it_is_restored()
 
     sandbox.change("account", &json!({"keyRevoked": false})).await;
     let records = broker.take_records(12, PROMPTLY).await;
-    Evidence {
-        account: sandbox.account().await,
-        records,
-        expected_runs: briefs.iter().map(ExpectedRun::first_of).collect(),
-        ..Evidence::default()
-    }
-    .assert_clean();
+    judge_first_runs(&sandbox, dir.path(), records, &briefs).await;
     assert_eq!(worker.series("briefd_ledger_imbalance").await.to_bits(), 0.0_f64.to_bits());
 }
 
@@ -114,7 +96,7 @@ async fn an_empty_wallet_holds_every_project_at_once_and_says_what_is_needed_and
     sandbox.change("account", &json!({"balance": 100_000})).await;
     records.extend(broker.take_records(4, PROMPTLY).await);
     worker.wait_said("the hold is over; starts go on").await;
-    judge(&sandbox, records, &briefs).await;
+    judge_first_runs(&sandbox, dir.path(), records, &briefs).await;
 }
 
 #[tokio::test]
@@ -137,13 +119,7 @@ async fn when_credits_end_what_could_be_paid_is_bought_and_the_rest_waits_for_mo
     sandbox.change("account", &json!({"balance": 100_000})).await;
     records.extend(broker.take_records(7, PROMPTLY).await);
     worker.wait_series("briefd_holds{reason=\"BILLING_EXHAUSTED\",scope=\"project\"}", 0.0).await;
-    Evidence {
-        account: sandbox.account().await,
-        records,
-        expected_runs: briefs.iter().map(ExpectedRun::first_of).collect(),
-        ..Evidence::default()
-    }
-    .assert_clean();
+    judge_first_runs(&sandbox, dir.path(), records, &briefs).await;
 }
 
 #[tokio::test]
@@ -215,7 +191,7 @@ async fn a_key_that_dies_in_the_middle_and_an_organization_that_is_switched_off_
         };
         assert_eq!((told("starts are held"), told("the hold is over")), (1, 1), "{reason}: {said}");
     }
-    judge(&sandbox, records, &briefs).await;
+    judge_first_runs(&sandbox, dir.path(), records, &briefs).await;
 }
 
 #[tokio::test]
@@ -250,7 +226,7 @@ async fn an_api_that_is_silent_for_a_while_is_told_once_and_costs_no_more_posts_
     assert_eq!(said.matches("starts are held").count(), 1, "{said}");
     let over: Vec<&str> = said.lines().filter(|line| line.contains("the hold is over")).collect();
     assert!(over.len() == 1 && over[0].contains("lasted=") && over[0].contains("API_DOWN"), "{said}");
-    judge(&sandbox, records, &briefs).await;
+    judge_first_runs(&sandbox, dir.path(), records, &briefs).await;
 }
 
 /// A worker with four starts whose answers are lost, and a new key before they are repeated.
@@ -284,11 +260,11 @@ async fn rotated(send_container_id: bool) -> (TestBroker, SandboxProcess, Worker
 
 #[tokio::test]
 async fn under_a_new_key_a_lost_start_with_our_id_is_repeated_and_not_bought_again() {
-    let (broker, sandbox, worker, briefs, _dir) = rotated(true).await;
+    let (broker, sandbox, worker, briefs, dir) = rotated(true).await;
     let records = broker.take_records(4, PROMPTLY).await;
     assert!(worker.process.stderr().contains("API_DOWN"), "the key file is read when a hold is tested");
     assert_eq!(sandbox.account().await["posts"]["generate"], 8);
-    judge(&sandbox, records, &briefs).await;
+    judge_first_runs(&sandbox, dir.path(), records, &briefs).await;
 }
 
 #[tokio::test]
@@ -336,5 +312,5 @@ async fn under_another_organization_nothing_is_sent_and_under_its_own_it_goes_on
     worker.wait_ready().await;
     records.extend(broker.take_records(2, PROMPTLY).await);
     worker.wait_series(held, 0.0).await;
-    judge(&sandbox, records, &briefs).await;
+    judge_first_runs(&sandbox, dir.path(), records, &briefs).await;
 }

@@ -27,7 +27,7 @@ use crate::support::process::{PROMPTLY, SandboxProcess, Worker};
 use crate::support::{Variable, eventually};
 
 /// Everything has to be over by then.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// After a kill of the node its queues may have no leader; by then it is clear.
 const LEADER: Duration = Duration::from_secs(12);
 

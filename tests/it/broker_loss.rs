@@ -1,13 +1,14 @@
 //! The broker is away: at the start, in the middle, with a bang or without a word. The worker says so once, waits, and
 //! goes on by itself; what it was given is neither lost nor bought twice.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
-use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::checker::{Evidence, judge_first_runs};
 use crate::support::forwarder::{Forwarder, Line};
 use crate::support::node::Node;
 use crate::support::process::{PROMPTLY, SandboxProcess, Worker};
@@ -59,19 +60,13 @@ async fn status(worker: &Worker, path: &str) -> Option<u16> {
 }
 
 /// One brief, from the queue to the queue.
-async fn does_its_work(broker: &TestBroker, sandbox: &SandboxProcess, mut worker: Worker) {
+async fn does_its_work(broker: &TestBroker, sandbox: &SandboxProcess, dir: &Path, mut worker: Worker) {
     let asked = brief("after all");
     broker.publish(&asked).await;
     let records = broker.take_records(1, PROMPTLY).await;
     worker.process.sigterm();
     assert!(worker.process.wait_exit(PROMPTLY).await.success());
-    Evidence {
-        account: sandbox.account().await,
-        records,
-        expected_runs: vec![ExpectedRun::first_of(&asked)],
-        ..Evidence::default()
-    }
-    .assert_clean();
+    judge_first_runs(sandbox, dir, records, &[asked]).await;
 }
 
 #[tokio::test]
@@ -104,7 +99,7 @@ async fn a_broker_that_is_not_there_yet_is_waited_for_and_mentioned_once() {
     worker.wait_ready().await;
     assert_eq!(said(&worker, LOST), [1, 1]);
     assert_eq!(worker.series("briefd_amqp_reconnects_total").await.to_string(), "0", "the first connection");
-    does_its_work(&broker, &sandbox, worker).await;
+    does_its_work(&broker, &sandbox, dir.path(), worker).await;
 }
 
 #[tokio::test]
@@ -137,7 +132,7 @@ async fn connections_that_are_cut_or_fall_silent_are_replaced_although_nothing_i
         let connected = format!("briefd_amqp_connected{{connection={side}}}");
         assert_eq!(worker.series(&connected).await.to_string(), "1");
     }
-    does_its_work(&broker, &sandbox, worker).await;
+    does_its_work(&broker, &sandbox, dir.path(), worker).await;
 }
 
 #[tokio::test]
@@ -182,12 +177,9 @@ async fn a_broker_that_restarts_in_the_middle_costs_nothing() {
     worker.process.sigterm();
     assert!(worker.process.wait_exit(Duration::from_secs(25)).await.success());
     records.extend(broker.take_rest("records").await);
-    Evidence {
-        account: sandbox.account().await,
-        records,
-        dead_letters: broker.take_rest("briefs.dead").await,
-        expected_runs: briefs.iter().map(ExpectedRun::first_of).collect(),
-        ..Evidence::default()
-    }
-    .assert_clean();
+    Evidence::of_first_runs(sandbox.account().await, records, &briefs)
+        .set_aside(broker.take_rest("briefs.dead").await, &[])
+        .with_ledger(dir.path())
+        .await
+        .assert_clean();
 }

@@ -161,7 +161,7 @@ async fn without_a_worker_what_waits_ends_and_what_runs_is_remembered_and_a_lost
         (posts == Some(2)).then_some(())
     });
     assert!(unknown.await.is_some());
-    scene.jobs("submitting", 1.0).await;
+    // At once, before the POST is repeated.
     scene.worker.process.sigkill();
     scene.done(
         &["cancel", "--batch", "b", "--yes"],

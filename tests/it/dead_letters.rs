@@ -10,6 +10,9 @@ use crate::support::broker::TestBroker;
 use crate::support::process::{API_KEY, PROMPTLY, Process, SandboxProcess, Worker, briefd};
 use crate::support::{Variable, eventually};
 
+/// Dead letters of which some are requeued when the command is killed.
+const ALL: usize = 500;
+
 fn run(dir: &Path, arguments: &[&str], variables: &[Variable]) -> (Option<i32>, String, String) {
     let all = [&["dead-letters"], arguments].concat();
     let output = briefd(dir, &all, variables).output().unwrap();
@@ -111,7 +114,6 @@ async fn a_requeue_that_is_killed_half_way_loses_nothing() {
     let variables = broker.variables();
     let declared = briefd(dir.path(), &["topology", "--declare"], &variables).output().unwrap();
     assert!(declared.status.success(), "{declared:?}");
-    const ALL: usize = 500;
     for n in 0..ALL {
         broker.publish_dead_letter(&json!({"projectId": "p", "briefId": n.to_string(), "brief": {}})).await;
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
-use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::checker::{Evidence, judge_first_runs};
 use crate::support::process::{PROMPTLY, SandboxProcess, Worker};
 use crate::support::{Variable, eventually};
 
@@ -62,14 +62,11 @@ async fn a_batch_passes_from_the_queue_to_the_queue_and_nothing_is_bought_twice(
     assert!(worker.process.wait_exit(Duration::from_secs(25)).await.success());
     assert_eq!(worker.process.stdout(), "");
     records.extend(broker.take_rest("records").await);
-    Evidence {
-        account: sandbox.account().await,
-        records,
-        dead_letters,
-        expected_runs: briefs.iter().map(ExpectedRun::first_of).collect(),
-        expected_dead_letters: vec!["UNREADABLE"],
-    }
-    .assert_clean();
+    Evidence::of_first_runs(sandbox.account().await, records, &briefs)
+        .set_aside(dead_letters, &["UNREADABLE"])
+        .with_ledger(dir.path())
+        .await
+        .assert_clean();
 }
 
 #[tokio::test]
@@ -89,11 +86,5 @@ async fn a_worker_that_was_killed_goes_on_with_what_it_had_bought() {
     let mut worker = Worker::spawn(dir.path(), &variables);
     worker.wait_ready().await;
     let records = broker.take_records(1, PROMPTLY).await;
-    Evidence {
-        account: sandbox.account().await,
-        records,
-        expected_runs: vec![ExpectedRun::first_of(&brief)],
-        ..Evidence::default()
-    }
-    .assert_clean();
+    judge_first_runs(&sandbox, dir.path(), records, &[brief]).await;
 }

@@ -15,7 +15,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
-use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::checker::Evidence;
 use crate::support::message::Message;
 use crate::support::process::{PROMPTLY, SandboxProcess, Worker};
 use crate::support::{Variable, eventually};
@@ -69,7 +69,7 @@ async fn two_kills_in_the_middle_neither_lose_nor_buy_again() {
         worker = scene.start_worker().await;
         assert!(worker.process.stderr().contains(CUT_OFF), "no POST was in flight when it was killed");
     }
-    scene.finish(worker).await.assert_clean();
+    Evidence { crashes: 2, ..scene.finish(worker).await }.assert_clean();
 }
 
 #[tokio::test]
@@ -93,6 +93,7 @@ async fn a_ledger_lost_in_the_middle_costs_nothing_when_the_same_messages_come_a
     let mut evidence = scene.finish(worker).await;
     assert!(first < scene.owed(), "nothing was left to publish");
     // The new ledger knows of nothing, so its records tell of its own doings; all else must be as before.
+    evidence.ledger = None;
     for record in &mut evidence.records {
         *record = without_own_doings(record);
     }
@@ -296,13 +297,11 @@ impl Scene {
         let keys = account["keys"].as_object().unwrap().len();
         let sent = self.briefs.iter().filter(|brief| is_valid(brief)).count();
         assert_eq!(keys, sent, "a brief has one key, whoever asks and however often");
-        Evidence {
-            account,
-            records: std::mem::take(&mut self.records),
-            dead_letters: self.broker.take_rest("briefs.dead").await,
-            expected_runs: self.briefs.iter().map(ExpectedRun::first_of).collect(),
-            expected_dead_letters: Vec::new(),
-        }
+        let dead_letters = self.broker.take_rest("briefs.dead").await;
+        Evidence::of_first_runs(account, std::mem::take(&mut self.records), &self.briefs)
+            .set_aside(dead_letters, &[])
+            .with_ledger(self.dir.path())
+            .await
     }
 
     /// A worker counts all rows again when it starts; the gauges of states are set after that.

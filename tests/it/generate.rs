@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::checker::judge_first_runs;
 use crate::support::message::Message;
 use crate::support::process::{API_KEY, PROMPTLY, Process, SandboxProcess, briefd};
 use crate::support::{Variable, eventually};
@@ -307,9 +307,7 @@ impl Scene {
     }
 
     async fn judge(&self, briefs: &[Value], records: Vec<Message>) {
-        let expected_runs = briefs.iter().map(ExpectedRun::first_of).collect();
-        Evidence { account: self.sandbox.account().await, records, expected_runs, ..Evidence::default() }
-            .assert_clean();
+        judge_first_runs(&self.sandbox, self.dir.path(), records, briefs).await;
     }
 
     /// The second file alone is whole; together with what the first go wrote, equal ids have equal bytes.

@@ -28,8 +28,11 @@ fn nested(kind: u8, levels: usize) -> Vec<u8> {
     bytes
 }
 
+/// Which property, and its bytes.
+type Fields = Vec<(u16, Vec<u8>)>;
+
 /// Properties that no library would send, by what is odd about them.
-fn odd_properties() -> Vec<(&'static str, Vec<(u16, Vec<u8>)>)> {
+fn odd_properties() -> Vec<(&'static str, Fields)> {
     let headers = |entries: Vec<Vec<u8>>| vec![(raw_amqp::HEADERS, long(&entries.concat()))];
     let text = |name: &[u8], value: &[u8]| field(name, b'S', &long(value));
     let many = (0..2_000).map(|n| text(format!("header-{n:04}").as_bytes(), &[b'v'; 40])).collect();
@@ -118,6 +121,8 @@ async fn answers_that_cannot_be_read_leave_what_was_bought_unknown_and_it_is_col
         ("BRIEFD__LAYERS__REQUEST_TIMEOUT", "2s".to_owned()),
         ("BRIEFD__LAYERS__MAX_RESPONSE_BYTES", "8MiB".to_owned()),
         ("BRIEFD__SUBMIT__REPEAT_AFTER", "1s".to_owned()),
+        ("BRIEFD__SUBMIT__RETRY_INITIAL", "50ms".to_owned()),
+        ("BRIEFD__SUBMIT__RETRY_MAX", "1s".to_owned()),
     ];
     let mut scene = Scene::set(&variables).await;
     api.pass_on_to(scene.sandbox.url());
@@ -139,7 +144,8 @@ async fn answers_that_cannot_be_read_leave_what_was_bought_unknown_and_it_is_col
     assert!(peak_kib < 700 * 1024, "{peak} at most");
 
     api.set_hostile(false);
-    let taken = scene.broker.take_records(KINDS.len(), PROMPTLY).await;
+    let taken = scene.broker.take_records(KINDS.len(), 2 * PROMPTLY).await;
+    assert_eq!(taken.len(), KINDS.len(), "the worker said:\n{}", scene.worker.process.stderr());
     assert!(taken.iter().all(|record| record.json()["type"] == "container.completed"), "{taken:?}");
     scene.records.extend(taken);
     scene.finish().await;
@@ -197,7 +203,7 @@ impl Scene {
         for run in &mut expected_runs {
             match run.brief_id.as_str() {
                 "odd-words" => run.correlation_id = "c".repeat(255),
-                "not-utf8-word" => run.correlation_id = "c?".to_owned(),
+                "not-utf8-word" => "c?".clone_into(&mut run.correlation_id),
                 _ => {}
             }
         }

@@ -111,8 +111,9 @@ impl Scene {
         self.evidence.records.extend(self.broker.take_rest("records").await);
         self.evidence.dead_letters.extend(self.broker.take_rest("briefs.dead").await);
         self.evidence.account = self.sandbox.account().await;
-        self.evidence.assert_clean();
-        self.evidence.account
+        let evidence = self.evidence.with_ledger(self.dir.path()).await;
+        evidence.assert_clean();
+        evidence.account
     }
 }
 
@@ -354,6 +355,7 @@ async fn what_comes_for_a_brief_that_is_open_waits_for_its_end_or_changes_nothin
     assert_eq!(second["container"]["brief"]["hook"], "a better one");
 
     let counts = [("new", 3.0), ("duplicate", 4.0), ("rerun", 2.0), ("conflict", 2.0)];
+    scene.evidence.expected_open.push("waits");
     let account = scene.finish(&counts).await;
     assert_eq!(account["posts"]["generate"], 2, "the one that waits still waits");
     assert_eq!(account["posts"]["regenerate"], 1, "what completed is not made again");

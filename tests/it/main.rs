@@ -7,6 +7,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod account_trouble;
+mod alerting;
 mod api_contract;
 mod batch_finished;
 mod broker;
@@ -29,6 +30,7 @@ mod moods;
 mod patience;
 mod rate_limits;
 mod reconcile;
+mod rerun;
 mod resolve;
 mod secrets;
 mod start_errors;

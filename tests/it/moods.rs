@@ -2,6 +2,7 @@
 //! beside one that is not. Whatever it does, each brief is bought once, nothing fails by it, and the log stays readable.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
-use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::checker::judge_first_runs;
 use crate::support::message::Message;
 use crate::support::process::{API_KEY, PROMPTLY, SandboxProcess, Worker};
 use crate::support::{Variable, eventually};
@@ -86,7 +87,7 @@ async fn take_all(broker: &TestBroker, briefs: usize) -> Vec<Message> {
     records
 }
 
-async fn judge(sandbox: &SandboxProcess, records: Vec<Message>, briefs: &[Value]) {
+async fn judge(sandbox: &SandboxProcess, dir: &Path, records: Vec<Message>, briefs: &[Value]) {
     let not_completed =
         records.iter().map(Message::json).filter(|record| record["type"] != "container.completed");
     assert_eq!(
@@ -94,13 +95,7 @@ async fn judge(sandbox: &SandboxProcess, records: Vec<Message>, briefs: &[Value]
         Vec::<Value>::new(),
         "the account's trouble fails no brief"
     );
-    Evidence {
-        account: sandbox.account().await,
-        records,
-        expected_runs: briefs.iter().map(ExpectedRun::first_of).collect(),
-        ..Evidence::default()
-    }
-    .assert_clean();
+    judge_first_runs(sandbox, dir, records, briefs).await;
 }
 
 #[tokio::test]
@@ -122,7 +117,7 @@ async fn with_a_third_of_all_answers_bad_each_brief_completes_bought_once_and_th
     assert!(worker.process.wait_exit(PROMPTLY).await.success());
     records.extend(broker.take_rest("records").await);
     let account = sandbox.account().await;
-    judge(&sandbox, records, &briefs).await;
+    judge(&sandbox, dir.path(), records, &briefs).await;
     for (name, _) in BAD_STARTS.iter().chain(&BAD_READS) {
         assert!(
             account["faults"][name].as_u64().unwrap_or(0) > 0,
@@ -162,7 +157,7 @@ async fn credits_for_fifty_of_a_hundred_and_twenty_buy_fifty_and_more_credits_bu
 
     sandbox.change("account", &json!({"balance": 100_000})).await;
     records.extend(take_all(&broker, 70).await);
-    judge(&sandbox, records, &briefs).await;
+    judge(&sandbox, dir.path(), records, &briefs).await;
 }
 
 #[tokio::test]
@@ -188,7 +183,7 @@ async fn of_two_projects_the_one_that_is_broke_never_slows_the_other() {
 
     sandbox.change("account", &json!({"projectBalances": {"broke": 100_000}})).await;
     records.extend(take_all(&broker, 25).await);
-    judge(&sandbox, records, &[broke, rich].concat()).await;
+    judge(&sandbox, dir.path(), records, &[broke, rich].concat()).await;
 }
 
 #[tokio::test]
@@ -234,5 +229,5 @@ async fn a_key_rotated_while_outcomes_are_unknown_buys_nothing_twice_and_that_of
     let records = take_all(&broker, briefs.len()).await;
     let account = sandbox.account().await;
     assert_eq!(account["organizations"]["org_others"]["jobsMade"], 0);
-    judge(&sandbox, records, &briefs).await;
+    judge(&sandbox, dir.path(), records, &briefs).await;
 }

@@ -1,12 +1,13 @@
 //! The API's limits are kept whatever happens to the process, and its cap on running jobs is found without hammering.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
-use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::checker::judge_first_runs;
 use crate::support::message::Message;
 use crate::support::process::{PROMPTLY, SandboxProcess, Worker};
 use crate::support::{Variable, eventually};
@@ -24,15 +25,9 @@ fn briefs(count: usize, project: impl Fn(usize) -> String) -> Vec<Value> {
     (0..count).map(brief).collect()
 }
 
-async fn judge(sandbox: &SandboxProcess, briefs: &[Value], records: Vec<Message>) {
+async fn judge(sandbox: &SandboxProcess, dir: &Path, briefs: &[Value], records: Vec<Message>) {
     assert!(records.iter().all(|record| record.json()["type"] == "container.completed"));
-    Evidence {
-        account: sandbox.account().await,
-        records,
-        expected_runs: briefs.iter().map(ExpectedRun::first_of).collect(),
-        ..Evidence::default()
-    }
-    .assert_clean();
+    judge_first_runs(sandbox, dir, records, briefs).await;
 }
 
 async fn refused(sandbox: &SandboxProcess) -> u64 {
@@ -98,7 +93,7 @@ async fn two_kills_in_the_middle_cost_no_429_on_a_standard_key() {
     }
     worker.wait_series("briefd_api_limit{class=\"read\"}", 120.0).await;
     assert_eq!(refused(&sandbox).await, 0, "{}", worker.process.stderr());
-    judge(&sandbox, &briefs, records).await;
+    judge(&sandbox, dir.path(), &briefs, records).await;
 }
 
 #[tokio::test]
@@ -132,5 +127,5 @@ async fn at_the_cap_on_running_jobs_everybody_waits_for_a_place_and_nobody_fails
     assert!(refused <= 20, "{refused} refusals at twenty ends of jobs");
     worker.process.sigterm();
     assert!(worker.process.wait_exit(PROMPTLY).await.success());
-    judge(&sandbox, &briefs, records).await;
+    judge(&sandbox, dir.path(), &briefs, records).await;
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
-use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::checker::judge_first_runs;
 use crate::support::message::Message;
 use crate::support::process::{API_KEY, PROMPTLY, Process, SandboxProcess, Worker, briefd};
 use crate::support::{Variable, eventually};
@@ -234,7 +234,7 @@ async fn a_ledger_has_one_worker_and_one_api() {
     let records = broker.take_records(1, PROMPTLY).await;
     worker.process.sigterm();
     assert!(worker.process.wait_exit(PROMPTLY).await.success());
-    judge(&sandbox, records, &[asked]).await;
+    judge_first_runs(&sandbox, dir.path(), records, &[asked]).await;
 
     let other = [("BRIEFD__LAYERS__BASE_URL", "http://127.0.0.1:1".to_owned())];
     let said = refused_in_a_line(dir.path(), &["run"], &other, 4).await;
@@ -337,7 +337,7 @@ async fn a_queue_with_other_arguments_is_told_with_how_to_mend_it_and_work_begin
     let records = broker.take_records(1, PROMPTLY).await;
     worker.process.sigterm();
     assert!(worker.process.wait_exit(PROMPTLY).await.success());
-    judge(&sandbox, records, &[asked]).await;
+    judge_first_runs(&sandbox, dir.path(), records, &[asked]).await;
 }
 
 #[tokio::test]
@@ -386,7 +386,7 @@ async fn a_revoked_key_holds_everything_and_fails_nothing_until_it_is_good_again
     worker.wait_series("briefd_holds{reason=\"UNAUTHENTICATED\",scope=\"account\"}", 0.0).await;
     worker.process.sigterm();
     assert!(worker.process.wait_exit(PROMPTLY).await.success());
-    judge(&sandbox, records, &briefs).await;
+    judge_first_runs(&sandbox, dir.path(), records, &briefs).await;
 }
 
 #[tokio::test]
@@ -410,7 +410,7 @@ async fn a_new_key_in_the_key_file_needs_no_restart() {
     let records = broker.take_records(1, PROMPTLY).await;
     worker.process.sigterm();
     assert!(worker.process.wait_exit(PROMPTLY).await.success());
-    judge(&sandbox, records, &[asked]).await;
+    judge_first_runs(&sandbox, dir.path(), records, &[asked]).await;
 }
 
 #[tokio::test]
@@ -440,16 +440,5 @@ async fn generate_with_a_wrong_key_ends_at_once_and_goes_on_with_the_right_one()
     let status = process.wait_exit(PROMPTLY).await;
     assert_eq!(status.code(), Some(0), "{}", process.stderr());
     let records = std::fs::read_to_string(dir.path().join("records.jsonl")).unwrap();
-    judge(&sandbox, records.lines().map(Message::of_line).collect(), &briefs).await;
-}
-
-/// Each brief has ended, each was bought once.
-async fn judge(sandbox: &SandboxProcess, records: Vec<Message>, briefs: &[Value]) {
-    Evidence {
-        account: sandbox.account().await,
-        records,
-        expected_runs: briefs.iter().map(ExpectedRun::first_of).collect(),
-        ..Evidence::default()
-    }
-    .assert_clean();
+    judge_first_runs(&sandbox, dir.path(), records.lines().map(Message::of_line).collect(), &briefs).await;
 }

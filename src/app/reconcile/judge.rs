@@ -134,6 +134,7 @@ pub(super) fn as_listed(reading: &crate::job::ContainerReading) -> ListedContain
         id: reading.id.clone(),
         status: reading.status.clone(),
         format: reading.format.clone(),
+        approval_status: reading.approval_status.clone(),
         created_at: reading.created_at,
         completed_at: ended,
     }
@@ -156,6 +157,7 @@ mod tests {
             id: "c".to_owned(),
             status: ApiStatus::from_word(status),
             format: None,
+            approval_status: None,
             created_at: time(created_ms),
             completed_at: completed_ms.and_then(time),
         }

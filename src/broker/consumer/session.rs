@@ -12,6 +12,7 @@ use lapin::types::{FieldTable, ShortString};
 use crate::broker::connect::Connection;
 use crate::broker::supervise::Supervisor;
 use crate::broker::{ANSWER_LIMIT, DISCARD_LIMIT, constant, plain, topology};
+use crate::crash_point::{around, reached};
 
 /// How often an idle connection is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -74,7 +75,7 @@ impl Session {
     pub(super) async fn consume(mut self, supervisor: Supervisor, prefetch: u16) -> Result<Self, String> {
         // Per consumer: quorum queues know no prefetch per channel, and asking for one kills the connection.
         let qos = self.channel.basic_qos(prefetch, BasicQosOptions { global: false });
-        answered("a prefetch", qos).await?;
+        answered("a prefetch", around("basic_qos", qos)).await?;
         let queue = ShortString::try_new(supervisor.amqp.input.queue.as_str()).map_err(|e| e.to_string())?;
         let options = BasicConsumeOptions {
             no_local: false,  // RabbitMQ does not implement it
@@ -84,7 +85,7 @@ impl Session {
         };
         // An empty tag lets the broker choose one that is unique on this channel.
         let consuming = self.channel.basic_consume(queue, constant(""), options, FieldTable::default());
-        self.stream = Stream::Open(answered("a consumer", consuming).await?);
+        self.stream = Stream::Open(answered("a consumer", around("basic_consume", consuming)).await?);
         Ok(self)
     }
 
@@ -99,11 +100,8 @@ impl Session {
         // Before the await: dropped there, the request is on its way all the same.
         self.stream = Stream::Canceled(consumer);
         // `nowait: false`: after the answer nothing more is sent, and all that was sent is in the stream.
-        answered(
-            "the end of a consumer",
-            self.channel.basic_cancel(tag, BasicCancelOptions { nowait: false }),
-        )
-        .await
+        let ending = self.channel.basic_cancel(tag, BasicCancelOptions { nowait: false });
+        answered("the end of a consumer", around("basic_cancel", ending)).await
     }
 
     /// At least one delivery, and what else is buffered, up to `max`. Cancel-safe: it waits only while it holds none.
@@ -141,7 +139,11 @@ impl Session {
                 None => break,
             }
         }
-        if deliveries.is_empty() { self.ended() } else { Next::Deliveries(deliveries) }
+        if deliveries.is_empty() {
+            return self.ended();
+        }
+        reached("amqp", "delivery", "after");
+        Next::Deliveries(deliveries)
     }
 
     fn ended(&mut self) -> Next {

@@ -10,6 +10,7 @@ use super::{Exchange, Plan, Queue};
 use crate::broker::connect::Connection;
 use crate::broker::{ANSWER_LIMIT, REPLY_SUCCESS, constant, plain, reply_code, wire};
 use crate::config::Amqp;
+use crate::crash_point::around;
 
 /// What stands between the broker and the topology briefd needs.
 #[derive(Debug, thiserror::Error)]
@@ -182,7 +183,9 @@ pub(super) async fn exchange_on_channel(
         nowait: false,      // we want to know
     };
     on_channel(connection, async |channel| {
-        channel.exchange_declare(name, exchange.kind.clone(), options, FieldTable::default()).await
+        let kind = exchange.kind.clone();
+        let declaring = channel.exchange_declare(name, kind, options, FieldTable::default());
+        around("exchange_declare", declaring).await
     })
     .await
 }
@@ -202,7 +205,7 @@ pub(super) async fn queue_on_channel(
     };
     let arguments = wire::table(queue.arguments.iter().map(|(name, value)| (*name, value)));
     on_channel(connection, async |channel| {
-        let found = channel.queue_declare(name, options, arguments).await?;
+        let found = around("queue_declare", channel.queue_declare(name, options, arguments)).await?;
         Ok(Depth { messages: found.message_count(), consumers: found.consumer_count() })
     })
     .await
@@ -217,7 +220,9 @@ async fn bind(connection: &Connection, plan: &Plan<'_>) -> Result<(), TopologyEr
         };
         let bound = on_channel(connection, async |channel| {
             let options = QueueBindOptions { nowait: false }; // we want to know
-            channel.queue_bind(queue_name, exchange_name, routing_key, options, FieldTable::default()).await
+            let table = FieldTable::default();
+            let binding = channel.queue_bind(queue_name, exchange_name, routing_key, options, table);
+            around("queue_bind", binding).await
         });
         bound.await.map_err(|failure| failure.explain(object, queue.setting))?;
     }

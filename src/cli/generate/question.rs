@@ -4,8 +4,9 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::super::question::{can_ask, said_yes};
-use super::super::quote::{Quote, prices};
+use super::super::quote::Quote;
 use super::UsageError;
+use crate::app::credits;
 use crate::app::survey::Survey;
 use crate::config::Settings;
 use crate::ledger::{Input, LedgerError, Reader};
@@ -23,7 +24,8 @@ pub(super) async fn may_start(
     }
     let can_ask = can_ask();
     // Who is going to be refused connects to nobody before.
-    let prices = if yes || can_ask { prices(settings).await } else { settings.layers.prices.clone() };
+    let prices =
+        if yes || can_ask { credits::ask(settings).await.prices } else { settings.layers.prices.clone() };
     let quote = Quote::new(survey, &prices);
     let sentence = quote.sentence(&file.display().to_string(), &settings.layers.origin());
     let text = format!("{sentence}\n{}", quote.table());

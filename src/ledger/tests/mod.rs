@@ -8,6 +8,7 @@ mod life;
 mod opening;
 mod order;
 mod outbox;
+mod plans;
 mod prune;
 mod regenerate;
 mod remembered;

@@ -90,7 +90,7 @@ pub async fn play(broker_url: &str, load: &Load, client: Client) -> Scene {
             Vec::new()
         },
         expected_runs: messages.iter().map(ExpectedRun::first_of).collect(),
-        expected_dead_letters: Vec::new(),
+        ..Evidence::default()
     };
     let violations = trouble.into_iter().chain(evidence.violations()).collect();
     Scene { began, time, arrivals: received.arrivals, account, violations }

@@ -12,8 +12,11 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::stream;
 
+/// A name, and what makes the body.
+type Kind = (&'static str, fn() -> Body);
+
 /// Ways in which a body cannot be read, each with its name.
-pub const KINDS: [(&str, fn() -> Body); 12] = [
+pub const KINDS: [Kind; 12] = [
     ("deep", || Body::from("[".repeat(8 * 1024 * 1024 - 1))),
     ("deep-inside", || Body::from(format!("{{\"jobId\":{}", "{\"a\":".repeat(1024 * 1024)))),
     ("endless", || Body::from_stream(stream::repeat_with(|| ok(" ".repeat(64 * 1024))))),
@@ -33,6 +36,7 @@ pub const KINDS: [(&str, fn() -> Body); 12] = [
     ("nothing", || Body::empty()),
 ];
 
+#[expect(clippy::unnecessary_wraps, reason = "a stream of a body is one of results")]
 fn ok(text: String) -> Result<String, Infallible> {
     Ok(text)
 }

@@ -16,7 +16,7 @@ pub struct Message {
 }
 
 /// What travels beside a body in AMQP.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Envelope {
     pub routing_key: String,
     pub message_id: Option<String>,

@@ -115,10 +115,25 @@ impl Process {
         send_signal(&self.id().to_string(), name);
     }
 
-    /// How many entries a folder of its own has below `/proc`, such as `task` (its threads) or `fd`.
-    pub fn count_in_proc(&self, folder: &str) -> usize {
+    /// How many threads of this name it has.
+    pub fn threads(&self, name: &str) -> usize {
+        let named =
+            |thread: &PathBuf| fs::read_to_string(thread.join("comm")).is_ok_and(|it| it.trim() == name);
+        self.in_proc("task").filter(named).count()
+    }
+
+    /// How many sockets it has open.
+    pub fn sockets(&self) -> usize {
+        let is_socket = |file: &PathBuf| {
+            fs::read_link(file).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+        };
+        self.in_proc("fd").filter(is_socket).count()
+    }
+
+    fn in_proc(&self, folder: &str) -> impl Iterator<Item = PathBuf> {
         let folder = format!("/proc/{}/{folder}", self.id());
-        fs::read_dir(folder).expect("a running process is below /proc").count()
+        let entries = fs::read_dir(folder).expect("a running process is below /proc");
+        entries.filter_map(Result::ok).map(|entry| entry.path())
     }
 
     /// Asks it to end and waits, for places where nothing can be awaited.
@@ -138,7 +153,8 @@ impl Process {
         ended.unwrap_or_else(|| panic!("it has not ended within {within:?}; it said:\n{}", self.stderr()))
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
 

@@ -1,5 +1,7 @@
 //! Each rule is proved by evidence that breaks just it.
 
+mod with_ledger;
+
 use serde_json::{Value, json};
 
 use super::{Evidence, ExpectedRun};
@@ -61,6 +63,7 @@ fn clean() -> Evidence {
         dead_letters: vec![dead_letter("UNREADABLE")],
         expected_runs: vec![run("one", 2), run("two", 3)],
         expected_dead_letters: vec!["UNREADABLE"],
+        ..Evidence::default()
     }
 }
 
@@ -74,6 +77,7 @@ fn after(change: impl FnOnce(&mut Evidence)) -> Vec<String> {
 #[track_caller]
 fn assert_only(violations: &[String], part: &str) {
     assert!(violations.len() == 1 && violations[0].contains(part), "wanted only {part:?}: {violations:#?}");
+    assert!(violations[0].starts_with('P'), "each names its promise: {violations:#?}");
 }
 
 fn replace(evidence: &mut Evidence, index: usize, change: impl FnOnce(&mut Value)) {
@@ -135,11 +139,17 @@ fn what_was_given_up_as_lost_may_turn_up() {
 #[test]
 fn a_repeat_must_have_the_same_bytes_and_properties() {
     let other_bytes = after(|evidence| evidence.records[3].body.push(b' '));
-    assert_only(&other_bytes, "published again with other bytes");
+    assert_only(
+        &other_bytes,
+        "P4 (same id, same bytes): container.completed p.1/b/one run 1 variant 1 (r1) was published again and differs: from byte",
+    );
     let other_properties = after(|evidence| {
         evidence.records[3].envelope.as_mut().unwrap().correlation_id = Some("else".to_owned());
     });
-    assert_only(&other_properties, "published again with other bytes or properties");
+    assert_only(
+        &other_properties,
+        "was published again and differs: properties.correlation_id: \"one\" → \"else\"",
+    );
 }
 
 #[test]
@@ -199,7 +209,8 @@ fn a_key_that_made_two_jobs_is_found() {
         account["jobs"].as_array_mut().unwrap().push(twin);
         account["jobsByKey"]["k1"] = json!(["job_1", "job_2"]);
     });
-    assert_eq!(violations, ["key k1 made 2 jobs: job_1, job_2", "2 jobs were made under 1 distinct keys"]);
+    let wanted = ["key k1 made 2 jobs: job_1, job_2", "2 jobs were made under 1 distinct keys"];
+    assert_eq!(violations, wanted.map(|line| format!("P1 (never bought twice): {line}")));
 }
 
 #[test]

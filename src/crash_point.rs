@@ -1,0 +1,57 @@
+//! Named places where a test lets the process die: before and after each step that is durable or that somebody outside
+//! can see.
+//!
+//! They stand at the narrow places, so that no new step can go without: the ledger's writer (`ledger.WRITE.before_commit`,
+//! `.after_commit`), the API's transport (`api.ENDPOINT.before_send`, `.after_answer`) and the broker's calls
+//! (`amqp.CALL.before`, `.after`). Names follow from the code: a write's from its type, an endpoint's from its word, a
+//! call's from lapin's. `tests/crash` reads them all from the sources and dies at each.
+//!
+//! Without the feature `failpoints` everything here is empty: a release has none of it. With it, the variable
+//! `FAILPOINTS` of the `fail` crate says where: `FAILPOINTS=api.submit.after_answer=return` dies at the first answer,
+//! `1*off->return` at the second. The process is aborted, as by a power cut: nothing unwinds, nothing is flushed.
+
+/// Keeps the places armed while it lives.
+#[must_use]
+pub struct Armed {
+    #[cfg(feature = "failpoints")]
+    _scenario: fail::FailScenario<'static>,
+}
+
+/// Reads from the environment where to die.
+pub fn arm() -> Armed {
+    Armed {
+        #[cfg(feature = "failpoints")]
+        _scenario: fail::FailScenario::setup(),
+    }
+}
+
+/// Dies here if a test asked for it.
+#[cfg(feature = "failpoints")]
+pub(crate) fn reached(edge: &str, step: &str, moment: &str) {
+    let name = format!("{edge}.{step}.{moment}");
+    fail::fail_point!(&name, |_| std::process::abort());
+}
+
+/// Nothing, without the feature.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn reached(_edge: &str, _step: &str, _moment: &str) {}
+
+/// A step at the broker, with a place before and one after it.
+pub(crate) async fn around<T>(call: &str, doing: impl Future<Output = T>) -> T {
+    reached("amqp", call, "before");
+    let done = doing.await;
+    reached("amqp", call, "after");
+    done
+}
+
+/// `usual`, or the milliseconds that a test gives instead: `FAILPOINTS=NAME=return(200)`.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "only a test knows another one"))]
+pub(crate) fn shortened(name: &str, usual: std::time::Duration) -> std::time::Duration {
+    #[cfg(feature = "failpoints")]
+    fail::fail_point!(name, |given: Option<String>| {
+        let millis = given.and_then(|millis| millis.parse().ok());
+        millis.map_or(usual, std::time::Duration::from_millis)
+    });
+    usual
+}

@@ -1,0 +1,209 @@
+//! One scene: messages with many fates, commands of an operator, and a worker that is started again whenever it died.
+
+use std::collections::VecDeque;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::{Mutex, PoisonError};
+
+use tempfile::TempDir;
+
+use crate::Plan;
+use crate::steps::{self, Kind};
+use crate::support::broker::TestBroker;
+use crate::support::checker::Evidence;
+use crate::support::process::{PROMPTLY, Process, SandboxProcess, Worker, briefd};
+use crate::support::{Variable, eventually};
+
+/// SIGABRT: it died where it was told to.
+const ABORTED: i32 = 6;
+/// A start that was cut off and is refused then is believed after a second look-up, ten minutes later but for this.
+const LOOK_UPS_SOON: &str = "look_up.apart=return(500)";
+/// The worker lock is taken, by a command that is about to end.
+const TAKEN: i32 = 4;
+
+/// What everybody in a scene needs.
+pub struct Scene {
+    pub broker: TestBroker,
+    pub sandbox: SandboxProcess,
+    pub dir: TempDir,
+    pub kind: Kind,
+    variables: Vec<Variable>,
+    /// Deaths that are still to come.
+    kills: Mutex<VecDeque<(String, u32)>>,
+}
+
+/// Plays a scene to its end and judges it. Returns how often something died.
+pub async fn run(plan: Plan) -> Result<usize, String> {
+    let scene = Scene::set(&plan).await;
+    scene.command(&["topology", "--declare"]).await;
+    steps::publish(&scene).await;
+    let mut worker = scene.start_worker();
+    {
+        let (kept_alive, steps) = (scene.keep_alive(&mut worker), steps::take(&scene));
+        tokio::select! {
+            () = kept_alive => {}
+            () = steps => {}
+        }
+    }
+    scene.stop(&mut worker).await;
+    let left = scene.left();
+    if plan.must_hit && left > 0 {
+        return Err("it was never reached".to_owned());
+    }
+    let deaths = plan.kills.len() - left;
+    let evidence = scene.evidence(deaths).await;
+    let violations = evidence.violations();
+    if violations.is_empty() {
+        return Ok(deaths);
+    }
+    let logs = scene.logs();
+    Err(format!("{} violations:\n  {}\n{logs}", violations.len(), violations.join("\n  ")))
+}
+
+impl Scene {
+    async fn set(plan: &Plan) -> Self {
+        let kind = Kind::of(plan);
+        let (broker, dir) = (TestBroker::connect().await, TempDir::new().expect("a directory can be made"));
+        let sandbox = SandboxProcess::spawn(&steps::SANDBOX).await;
+        let ledger = ("BRIEFD__LEDGER__URL", format!("sqlite://{}", Self::ledger_in(dir.path()).display()));
+        let pace = kind.pace().map(|(name, value)| (name, value.to_owned()));
+        let variables = [broker.variables(), sandbox.variables(), pace.to_vec(), vec![ledger]].concat();
+        let kills = Mutex::new(plan.kills.clone().into());
+        Self { broker, sandbox, dir, kind, variables, kills }
+    }
+
+    fn ledger_in(dir: &Path) -> std::path::PathBuf {
+        dir.join("briefd.db")
+    }
+
+    /// One number out of the ledger; `None`: there is no ledger yet, or no row.
+    pub async fn stored(&self, query: &'static str) -> Option<i64> {
+        use sqlx::ConnectOptions as _;
+        let options = sqlx::sqlite::SqliteConnectOptions::new();
+        let options = options.filename(Self::ledger_in(self.dir.path())).read_only(true);
+        let mut connection = options.connect().await.ok()?;
+        sqlx::query_scalar(query).fetch_optional(&mut connection).await.ok()?
+    }
+
+    /// Runs a command until it was done: one that died, or found the ledger in use, is given again.
+    pub async fn command(&self, arguments: &[&str]) {
+        let mut said = String::new();
+        let done = eventually(PROMPTLY, async || {
+            let armed = self.armed(|place| place.starts_with("ledger.append."));
+            let mut process = Process::start(self.dir.path(), briefd(self.dir.path(), arguments, &armed));
+            let status = process.wait_exit(PROMPTLY).await;
+            said = process.stderr();
+            self.note_death(status);
+            // Its first try was carried out, although nobody lived to tell.
+            (status.success() || said.contains("nothing to decide")).then_some(())
+        });
+        assert!(done.await.is_some(), "{arguments:?} cannot be carried out: {said}");
+    }
+
+    fn start_worker(&self) -> Worker {
+        Worker::spawn(self.dir.path(), &self.armed(|place| !place.starts_with("ledger.append.")))
+    }
+
+    /// The settings, with where to die next if that concerns whoever is started.
+    fn armed(&self, concerns: impl Fn(&str) -> bool) -> Vec<Variable> {
+        let kills = self.kills.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut variables = self.variables.clone();
+        let mut points = LOOK_UPS_SOON.to_owned();
+        if let Some((place, hit)) = kills.front().filter(|(place, _)| concerns(place)) {
+            let skip = if *hit > 1 { format!("{}*off->", hit - 1) } else { String::new() };
+            points = format!("{points};{place}={skip}return");
+        }
+        variables.push(("FAILPOINTS", points));
+        variables
+    }
+
+    fn left(&self) -> usize {
+        self.kills.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether it died where it was told to.
+    fn note_death(&self, status: ExitStatus) -> bool {
+        let died = status.signal() == Some(ABORTED);
+        if died {
+            self.kills.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        }
+        died
+    }
+
+    /// Starts the worker again whenever it died; never returns.
+    async fn keep_alive(&self, worker: &mut Worker) {
+        loop {
+            let Some(status) = eventually(PROMPTLY, async || worker.process.ended()).await else { continue };
+            let expected = self.note_death(status) || status.code() == Some(TAKEN);
+            assert!(expected, "the worker ended ({status}); it said:\n{}", worker.process.stderr());
+            *worker = self.start_worker();
+        }
+    }
+
+    /// Stops the worker in order, which may take several if it dies on the way.
+    async fn stop(&self, worker: &mut Worker) {
+        loop {
+            tokio::select! {
+                () = self.keep_alive(worker) => {}
+                () = self.settled() => {}
+            }
+            // One that was just started has to hear the signal.
+            let ready = eventually(PROMPTLY, async || {
+                let answered = worker.look("/readyz").await.is_some_and(|(status, _)| status == 200);
+                (answered || worker.process.ended().is_some()).then_some(())
+            });
+            assert!(ready.await.is_some(), "the worker is not ready; it said:\n{}", worker.process.stderr());
+            if worker.process.ended().is_none() {
+                worker.process.sigterm();
+            }
+            let status = worker.process.wait_exit(PROMPTLY).await;
+            if status.success() {
+                return;
+            }
+            assert!(self.note_death(status), "it ended ({status}); it said:\n{}", worker.process.stderr());
+            *worker = self.start_worker();
+        }
+    }
+
+    /// Nothing is open and nothing unsent, but for what stays so.
+    async fn settled(&self) {
+        let settled = eventually(crate::PATIENCE, async || {
+            let open = self
+                .stored(
+                    "SELECT (SELECT count(*) FROM job WHERE state IN ('ready', 'submitting', 'running')) \
+                     + (SELECT count(*) FROM outbox WHERE state = 'pending')",
+                )
+                .await?;
+            (open == 0).then_some(())
+        });
+        assert!(settled.await.is_some(), "it does not come to an end; the logs:\n{}", self.logs());
+    }
+
+    async fn evidence(&self, deaths: usize) -> Evidence {
+        let evidence = Evidence {
+            account: self.sandbox.account().await,
+            records: self.broker.take_rest("records").await,
+            dead_letters: self.broker.take_rest("briefs.dead").await,
+            crashes: deaths,
+            ..self.kind.expected()
+        };
+        evidence.with_ledger(self.dir.path()).await
+    }
+
+    /// The end of what every process said.
+    pub fn logs(&self) -> String {
+        let mut files: Vec<_> = std::fs::read_dir(self.dir.path())
+            .expect("the scene's directory can be read")
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "err"))
+            .collect();
+        files.sort();
+        let tail = |path: &Path| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(25)..].join("\n")
+        };
+        files.iter().map(|path| format!("--- {}\n{}\n", path.display(), tail(path))).collect()
+    }
+}
