@@ -138,7 +138,7 @@ fn consumers(checks: &mut Checks, findings: &[Finding], amqp: &Amqp, reader: Opt
                     counted(i64::from(n), "dead letter"),
                     quoted(&amqp.dead_letter.queue)
                 ),
-                "each says why in its header x-briefd-reason",
+                "briefd dead-letters list says why",
             ),
         }
     }

@@ -35,6 +35,7 @@ pub const CASES: &[Case] = &[
     case("list", &["--csv", "--state", "failed"], 0, Judge::Wide),
     case("show", &["n-01"], 0, Judge::Shown),
     case("records", &["--type", "brief.failed"], 0, Judge::Wide),
+    case("rerun", &["--batch", "spring", "--dry-run"], 0, Judge::Shown),
     case("hold", &["--batch", "teaser", "--reason", "not before Monday"], 0, Judge::Shown),
     case("release", &["--batch", "teaser"], 0, Judge::Shown),
     case("resolve", &["n-01", "--repeat", "--reason", "why not", "--yes"], 2, Judge::Wide),
