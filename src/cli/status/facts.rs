@@ -129,9 +129,9 @@ impl Facts {
         for batch in listed {
             let counts = reader.batch_counts(&batch, waiting).await?;
             let size = if batch.is_empty() { None } else { reader.batch_size(&batch).await? };
-            room -= counts.total();
-            let credits =
-                if room >= 0 || self.detail.is_some() { reader.batch_credits(&batch).await? } else { None };
+            let adds_up = counts.total() <= room || self.detail.is_some();
+            let credits = if adds_up { reader.batch_credits(&batch).await? } else { None };
+            room -= if adds_up { counts.total() } else { 0 };
             self.batches.push(BatchFacts { batch, counts, size, credits });
         }
         Ok(())
