@@ -47,6 +47,9 @@ pub struct ListArgs {
     /// Only briefs that came since: a duration ("2h") or an ISO 8601 time
     #[arg(long, value_name = "TIME")]
     since: Option<Since>,
+    /// Only briefs of this plan of reruns
+    #[arg(long, value_name = "N")]
+    plan: Option<i64>,
     /// One JSON object a line
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -79,6 +82,7 @@ async fn list(
         project: args.project.as_deref().map(|given| projects.id(given).to_owned()),
         state: args.state,
         code: args.code.clone(),
+        plan: args.plan,
         since_ms: args.since.map(|since| since.ms(now_ms)),
         with_request: args.csv,
     };

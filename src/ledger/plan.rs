@@ -18,6 +18,7 @@ use super::request::beside;
 use super::rows::{Table, next_id};
 use super::writer::Write;
 use super::{LedgerError, Reader};
+use crate::crash_point::reached;
 
 pub use start::{PlanStep, StartPlanned};
 
@@ -144,14 +145,18 @@ impl NewPlan {
         .bind(i64::try_from(self.canary).unwrap_or(i64::MAX))
         .execute(&mut *transaction)
         .await?;
+        reached("ledger", "plan", "before_commit");
         transaction.commit().await?;
+        reached("ledger", "plan", "after_commit");
         for (chunk, rows) in self.rows.chunks(ROWS_AT_ONCE).enumerate() {
             let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
             for (at, row) in rows.iter().enumerate() {
                 let place = i64::try_from(chunk * ROWS_AT_ONCE + at + 1).unwrap_or(i64::MAX);
                 row.insert(&mut transaction, (id, place)).await?;
             }
+            reached("ledger", "plan_rows", "before_commit");
             transaction.commit().await?;
+            reached("ledger", "plan_rows", "after_commit");
         }
         sqlx::query("UPDATE plan SET state = $2 WHERE id = $1")
             .bind(id)

@@ -125,6 +125,8 @@ fn parks() -> Value {
 fn held() -> Value {
     let mut held = brief("held", json!({}));
     held["batchId"] = json!("held");
+    // A batch of one: it is finished when this is.
+    held["batchSize"] = json!(1);
     held
 }
 

@@ -194,6 +194,8 @@ async fn a_plan_makes_exactly_what_failed_anew_and_costs_no_more_than_it_says() 
     let (said, code) = scene.ran(&["rerun", "--plan", "1", "--reason", "spring", "--wait"]).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("plan 1: 20 of 20 briefs started\n  all ended: 20 completed, 0 did not"), "{said}");
+    let (listed, _) = scene.ran(&["list", "--plan", "1", "--json"]).await;
+    assert_eq!(listed.matches("\"run\":2").count(), 20, "{listed}");
     scene.take_until(228).await;
     let after = scene.account().await;
     assert_eq!(after["posts"]["regenerate"], 20);

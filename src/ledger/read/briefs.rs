@@ -17,6 +17,8 @@ pub struct BriefFilter {
     pub state: Option<BriefState>,
     /// Whose latest trouble has this code.
     pub code: Option<String>,
+    /// That this plan of reruns was to start.
+    pub plan: Option<i64>,
     /// Received at or after, milliseconds since 1970.
     pub since_ms: Option<i64>,
     /// Read what each asks for, too.
@@ -67,7 +69,7 @@ struct Row {
     not_before: Option<i64>,
 }
 
-/// What both queries have in common.
+/// What the queries have in common.
 macro_rules! lines {
     ($where:literal) => {
         concat!(
@@ -89,6 +91,10 @@ macro_rules! lines {
 const ALL: &str = lines!("");
 /// Along one batch, by its own index.
 const OF_BATCH: &str = lines!("AND b.batch_id = $6");
+/// Those of one plan, however large the ledger.
+const OF_PLAN: &str = lines!(
+    "AND b.id IN (SELECT p.brief FROM plan_row p WHERE p.plan = $7) AND ($6 IS NULL OR b.batch_id = $6)"
+);
 
 impl Reader {
     /// A page of at most `limit` briefs that were looked at after brief `after` (0: from the start), and the number of
@@ -114,15 +120,22 @@ impl Reader {
             | BriefState::Canceled
             | BriefState::Parked => state.word(),
         });
-        let query = if filter.batch.is_some() { OF_BATCH } else { ALL };
+        let query = match (&filter.batch, filter.plan) {
+            (_, Some(_)) => OF_PLAN,
+            (Some(_), None) => OF_BATCH,
+            (None, None) => ALL,
+        };
         let mut query = sqlx::query_as(query)
             .bind(after)
             .bind(filter.project.as_deref())
             .bind(stored)
             .bind(limit)
             .bind(filter.with_request);
-        if let Some(batch) = &filter.batch {
-            query = query.bind(batch);
+        if filter.batch.is_some() || filter.plan.is_some() {
+            query = query.bind(filter.batch.as_deref());
+        }
+        if let Some(plan) = filter.plan {
+            query = query.bind(plan);
         }
         let rows: Vec<Row> = query.fetch_all(&self.pool).await?;
         let full = u32::try_from(rows.len()).is_ok_and(|n| n >= limit);
@@ -160,4 +173,4 @@ impl Row {
 }
 
 #[cfg(test)]
-pub(super) const PLANNED: [&str; 2] = [ALL, OF_BATCH];
+pub(super) const PLANNED: [&str; 3] = [ALL, OF_BATCH, OF_PLAN];
