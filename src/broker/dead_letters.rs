@@ -23,6 +23,7 @@ use super::connect::{ConnectError, Connection, Purpose, connect};
 use super::topology::{TopologyError, queue_depths};
 use super::{ANSWER_LIMIT, REPLY_SUCCESS, constant, plain};
 use crate::config::Amqp;
+use crate::crash_point::around;
 
 /// How long saying goodbye may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -107,7 +108,7 @@ impl DeadLetters {
         }
         // `no_ack: false`: a look takes nothing away.
         let getting = self.channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
-        let got = tokio::time::timeout(ANSWER_LIMIT, getting).await.map_err(silent)??;
+        let got = tokio::time::timeout(ANSWER_LIMIT, around("basic_get", getting)).await.map_err(silent)??;
         let Some(BasicGetMessage { delivery, .. }) = got else { return Ok(None) };
         self.taken += 1;
         Ok(Some(DeadLetter::of(delivery)))
@@ -125,7 +126,8 @@ impl DeadLetters {
     pub async fn discard(&self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
         for letter in letters {
             // `multiple: false`: those in between stay.
-            self.channel.basic_ack(letter.tag, BasicAckOptions { multiple: false }).await?;
+            let acking = self.channel.basic_ack(letter.tag, BasicAckOptions { multiple: false });
+            around("basic_ack", acking).await?;
         }
         Ok(())
     }
@@ -150,14 +152,14 @@ impl DeadLetters {
         };
         let mut confirms = Vec::with_capacity(letters.len());
         for letter in letters {
-            let published = self.channel.basic_publish(
+            let publishing = self.channel.basic_publish(
                 exchange.clone(),
                 routing_key.clone(),
                 options,
                 letter.body(),
                 letter.properties_again(),
             );
-            confirms.push(published.await.map_err(unconfirmed)?);
+            confirms.push(around("basic_publish", publishing).await.map_err(unconfirmed)?);
         }
         // All are awaited before any is judged: lapin may pair a returned message with any confirm of the channel.
         let answers = join_all(confirms).await;

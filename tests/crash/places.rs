@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const NOT_YET: &str = "the scene gives no command that leads there yet";
 
 /// Places that no short scene reaches, and where what they guard is proved instead.
-const ELSEWHERE: [(&str, &str); 16] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     (
         "ledger.NoteAnswered.",
         "noted after a minute of answers; lost, it only makes us more patient (src/stages/track/patience.rs)",
@@ -32,6 +32,8 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ("ledger.StartPlanned.", NOT_YET),
     ("ledger.plan.", NOT_YET),
     ("ledger.plan_rows.", NOT_YET),
+    ("amqp.basic_ack.", NOT_YET),
+    ("amqp.basic_get.", NOT_YET),
     ("api.cancel.", NOT_YET),
     ("api.progress.", NOT_YET),
 ];
