@@ -108,7 +108,8 @@ impl DeadLetters {
         }
         // `no_ack: false`: a look takes nothing away.
         let getting = self.channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
-        let got = tokio::time::timeout(ANSWER_LIMIT, around("basic_get", getting)).await.map_err(silent)??;
+        let got =
+            tokio::time::timeout(ANSWER_LIMIT, around("basic_get", getting)).await.map_err(silent)??;
         let Some(BasicGetMessage { delivery, .. }) = got else { return Ok(None) };
         self.taken += 1;
         Ok(Some(DeadLetter::of(delivery)))

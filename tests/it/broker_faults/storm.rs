@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{LEADER, Scene};
+use super::Scene;
 use crate::moods::{BAD_READS, BAD_STARTS, variables};
 use crate::support::broker::TestBroker;
-use crate::support::eventually;
 use crate::support::node::Node;
 use crate::support::process::SandboxProcess;
 
@@ -39,6 +38,7 @@ async fn a_storm_of_kills_and_broker_restarts_neither_loses_nor_buys_twice() {
     // Something is in the queue at each kill.
     scene.variables.push(("BRIEFD__INTAKE__MAX_BACKLOG", "300".to_owned()));
     let mut worker = scene.start_worker().await;
+    scene.settle_queues(&mut node, &worker).await;
     scene.publish_all((0..BRIEFS).map(brief).collect()).await;
 
     // Not waits for anything: the moments are what is drawn.
@@ -59,12 +59,7 @@ async fn a_storm_of_kills_and_broker_restarts_neither_loses_nor_buys_twice() {
     };
     tokio::join!(killing, restarting);
     let storm = began.elapsed();
-    let over = eventually(LEADER, async || (scene.is_over(&worker).await).then_some(())).await;
-    if over.is_none() {
-        // What an operator would do about queues without a leader.
-        node.restart().await;
-    }
-    scene.wait_over(&worker).await;
+    scene.wait_over_at(&mut node, &worker).await;
     let time = began.elapsed();
     let evidence = scene.finish(worker).await;
     let keys = evidence.account["keys"].as_object().unwrap();
