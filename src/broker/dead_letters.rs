@@ -89,7 +89,8 @@ impl DeadLetters {
         let opening = async {
             let channel = connection.create_channel().await?;
             // `nowait: false`: nothing is published before the broker has said that it will confirm.
-            channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
+            let selecting = channel.confirm_select(ConfirmSelectOptions { nowait: false });
+            around("confirm_select", selecting).await?;
             Ok::<_, lapin::Error>(channel)
         };
         let channel = tokio::time::timeout(ANSWER_LIMIT, opening).await.map_err(silent)??;
