@@ -6,6 +6,8 @@
 //! (`amqp.CALL.before`, `.after`). Names follow from the code: a write's from its type, an endpoint's from its word, a
 //! call's from lapin's. `tests/crash` reads them all from the sources and dies at each.
 //!
+//! Two more places do not die, but take a value from a test: a wait ([`shortened`]) and the wall clock ([`clock_ahead_ms`]).
+//!
 //! Without the feature `failpoints` everything here is empty: a release has none of it. With it, the variable
 //! `FAILPOINTS` of the `fail` crate says where: `FAILPOINTS=api.submit.after_answer=return` dies at the first answer,
 //! `1*off->return` at the second. The process is aborted, as by a power cut: nothing unwinds, nothing is flushed.
@@ -54,4 +56,22 @@ pub(crate) fn shortened(name: &str, usual: std::time::Duration) -> std::time::Du
         millis.map_or(usual, std::time::Duration::from_millis)
     });
     usual
+}
+
+/// How far a test wants the wall clock to be ahead, in milliseconds: what stands in the file that
+/// `FAILPOINTS=clock.ahead=return(FILE)` names, at this moment.
+#[cfg(feature = "failpoints")]
+pub(crate) fn clock_ahead_ms() -> i64 {
+    fail::fail_point!("clock.ahead", |file: Option<String>| {
+        let told = file.and_then(|file| std::fs::read_to_string(file).ok());
+        told.and_then(|ms| ms.trim().parse().ok()).unwrap_or(0)
+    });
+    0
+}
+
+/// Nothing, without the feature.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn clock_ahead_ms() -> i64 {
+    0
 }
