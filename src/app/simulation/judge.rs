@@ -218,7 +218,9 @@ fn all_told(
         if worth < job.charged && job.charged <= worth + price * missing {
             continue;
         }
-        if worth != job.charged && !(unnamed && worth < job.charged) {
+        // Of such a job nobody waits for the end, and it is charged then.
+        let is_over = job.status != "running";
+        if worth != job.charged && !(unnamed && (worth < job.charged || !is_over)) {
             wrong.push(format!(
                 "P3 {} was charged {}, and records of what completed are worth {worth}",
                 job.id, job.charged
