@@ -35,11 +35,11 @@ pub fn dashboard(of: &Dashboard, book: &[runbook::Entry]) -> Value {
         }
         y += height;
     }
-    frame(of.uid, of.title, of.description, &variables(of.by_project), panels)
+    frame(of.uid, of.title, of.description, &variables(of.by_project), &panels)
 }
 
 /// What every dashboard has around its panels.
-pub fn frame(uid: &str, title: &str, description: &str, variables: &[Value], panels: Vec<Value>) -> Value {
+pub fn frame(uid: &str, title: &str, description: &str, variables: &[Value], panels: &[Value]) -> Value {
     let link = |title: &str, uid: &str| json!({"type": "link", "title": title, "url": format!("/d/{uid}"), "keepTime": true, "includeVars": true, "icon": "dashboard"});
     json!({
         "uid": uid,

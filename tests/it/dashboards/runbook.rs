@@ -34,5 +34,5 @@ pub fn dashboard(book: &[Entry]) -> Value {
         }));
         y += height;
     }
-    frame(RUNBOOK_UID, "briefd: Runbook", "deploy/RUNBOOK.md: what to do for each alert.", &[], panels)
+    frame(RUNBOOK_UID, "briefd: Runbook", "deploy/RUNBOOK.md: what to do for each alert.", &[], &panels)
 }
