@@ -57,8 +57,8 @@ async fn node(authority: &Authority, dir: &Path) -> (Node, u16) {
     (node, port)
 }
 
-fn variable(name: &'static str, value: impl ToString) -> Variable {
-    (name, value.to_string())
+fn variable(name: &'static str, value: impl Into<String>) -> Variable {
+    (name, value.into())
 }
 
 /// What `briefd topology` says about a connection that does not come about: one line, and exit code 4.
@@ -105,7 +105,7 @@ async fn broker_and_api_are_reached_over_tls_with_a_private_authority_and_a_clie
     for name in ["Stranger", "Acme"] {
         let other = TempDir::new().unwrap();
         Authority::new(name).write(other.path(), "client", "briefd");
-        let theirs = variable("BRIEFD__AMQP__CA_FILE", other.path().join("ca.pem").display());
+        let theirs = variable("BRIEFD__AMQP__CA_FILE", other.path().join("ca.pem").display().to_string());
         let said = refusal(dir.path(), &[variables.as_slice(), &[theirs]].concat());
         let advice = "set amqp.ca_file to the authority that signed the broker's certificate";
         assert!(said.contains(advice), "{said}");
@@ -129,7 +129,7 @@ async fn a_wrong_authority_or_name_of_the_api_is_told_with_what_to_do() {
     authority.write(dir.path(), "server", "localhost");
     let said = |host: &str, ca_file: &Path| {
         let url = variable("BRIEFD__LAYERS__BASE_URL", format!("https://{host}:{}", api.port()));
-        let ca_file = variable("BRIEFD__LAYERS__CA_FILE", ca_file.display());
+        let ca_file = variable("BRIEFD__LAYERS__CA_FILE", ca_file.display().to_string());
         let variables = [sandbox.variables(), vec![url, ca_file]].concat();
         let output = briefd(dir.path(), &["doctor"], &variables).output().unwrap();
         String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ")

@@ -32,7 +32,7 @@ fn every_manifest_is_named_in_the_kustomization() {
     let mut files: Vec<String> = std::fs::read_dir(deploy("kubernetes"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".yaml") && name != "kustomization.yaml")
+        .filter(|name| name.ends_with("yaml") && name != "kustomization.yaml")
         .collect();
     let mut named = resources();
     files.sort();
