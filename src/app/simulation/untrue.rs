@@ -1,4 +1,5 @@
-//! Reads that do not tell the truth: for a while no container can be read yet, or some tell something else for hours.
+//! Reads that do not tell the truth: for a while no container can be read yet, or each is as it was; or some tell
+//! something else for hours.
 //!
 //! The API is never so bad that what it documents would not help: reads lag for less time than lies between two look-ups
 //! that are believed, and only of what is known to run something else is told.
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use super::ops::LAG_SECONDS_MAX;
 use super::world::World;
-use crate::sandbox::gate::Lie;
+use crate::sandbox::gate::{Lag, Lie};
 
 /// What the API has told wrongly.
 #[derive(Default)]
@@ -32,18 +33,19 @@ impl World {
     /// Time passes.
     pub(super) fn advance(&mut self, seconds: u32) {
         self.clock.advance(Duration::from_secs(u64::from(seconds)));
+        self.gate.now(self.clock.now_ms());
         if self.untrue.lag_until.is_some_and(|until| self.clock.now_ms() >= until) {
             self.untrue.lag_until = None;
-            self.gate.lag(false);
+            self.gate.lag(None);
         }
     }
 
-    /// No container can be read for a while. A lag that goes on is not made longer.
-    pub(super) fn lag(&mut self, seconds: u32) {
+    /// Reads of containers lag behind for a while. A lag that goes on is not made longer.
+    pub(super) fn lag(&mut self, lag: Lag, seconds: u32) {
         if self.untrue.lag_until.is_none() {
             let seconds = seconds.min(LAG_SECONDS_MAX);
             self.untrue.lag_until = Some(self.clock.now_ms() + i64::from(seconds) * 1_000);
-            self.gate.lag(true);
+            self.gate.lag(Some(lag));
         }
     }
 
