@@ -86,10 +86,10 @@ fn told<'a>(account: &'a Account, results: &'a Results) -> Told<'a> {
         }
     }
     for ((container, _), records) in nameless {
-        let of_it = account.jobs.iter().filter(|job| job.container_ids.iter().any(|id| id == container));
+        let mut of_it = account.jobs.iter().filter(|job| job.container_ids.iter().any(|id| id == container));
         let untold = of_it.clone().find(|job| !told.contains_key(&(job.id.as_str(), container)));
         // A rerun that found the container as it had to be made nothing: it tells of the latest job once more.
-        if let Some(job) = untold.or_else(|| of_it.last()) {
+        if let Some(job) = untold.or_else(|| of_it.next_back()) {
             told.entry((job.id.as_str(), container)).or_default().extend(records);
         }
     }
