@@ -160,7 +160,8 @@ impl Changes {
         let name = format!("{}/{}/{}", brief.project_id, brief.batch_id, brief.brief_id);
         let format = job.format.clone().or_else(|| run.format.clone());
         let newly = vec![true; settle.ends.len()];
-        Ok(Settled { newly, missing: 0, over, of: Of { brief: name, format } })
+        let of = Of { brief: name, format, traceparent: run.traceparent.clone() };
+        Ok(Settled { newly, missing: 0, over, of })
     }
 
     /// Ends the job and its run if nothing of them is open any more; whether it does.
