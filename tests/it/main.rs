@@ -14,6 +14,7 @@ mod broker;
 mod broker_faults;
 mod broker_loss;
 mod cancel;
+mod dashboards;
 mod dead_letters;
 mod disk;
 mod documents;
