@@ -1,6 +1,5 @@
 //! One scene: messages with many fates, commands of an operator, and a worker that is started again whenever it died.
 
-use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -46,8 +45,8 @@ pub struct Scene {
     pub dir: TempDir,
     pub kind: Kind,
     variables: Vec<Variable>,
-    /// Deaths that are still to come.
-    kills: Mutex<VecDeque<(String, u32)>>,
+    /// Deaths that are still to come, in any order.
+    kills: Mutex<Vec<(String, u32)>>,
 }
 
 /// Plays a scene to its end and judges it. Returns how often something died.
@@ -95,7 +94,7 @@ impl Scene {
         let ledger = ("BRIEFD__LEDGER__URL", format!("sqlite://{}", Self::ledger_in(dir.path()).display()));
         let pace = kind.pace().map(|(name, value)| (name, value.to_owned()));
         let variables = [broker.variables(), sandbox.variables(), pace.to_vec(), vec![ledger]].concat();
-        let kills = Mutex::new(plan.kills.clone().into());
+        let kills = Mutex::new(plan.kills.clone());
         Self { broker, sandbox, dir, kind, variables, kills }
     }
 
@@ -147,8 +146,9 @@ impl Scene {
         let armed = self.armed(is_of_commands);
         let mut process = Process::start(self.dir.path(), briefd(self.dir.path(), arguments, &armed));
         let status = process.wait_exit(PROMPTLY).await;
-        self.note_death(status);
-        (status, process.stderr())
+        let said = process.stderr();
+        self.note_death(status, &said);
+        (status, said)
     }
 
     fn start_worker(&self) -> Worker {
@@ -168,7 +168,7 @@ impl Scene {
         let kills = self.kills.lock().unwrap_or_else(PoisonError::into_inner);
         let mut variables = self.variables.clone();
         let mut points = LOOK_UPS_SOON.to_owned();
-        if let Some((place, hit)) = kills.front().filter(|(place, _)| concerns(place)) {
+        for (place, hit) in kills.iter().filter(|(place, _)| concerns(place)) {
             let skip = if *hit > 1 { format!("{}*off->", hit - 1) } else { String::new() };
             points = format!("{points};{place}={skip}return");
         }
@@ -180,20 +180,22 @@ impl Scene {
         self.kills.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether it died where it was told to.
-    fn note_death(&self, status: ExitStatus) -> bool {
-        let died = status.signal() == Some(ABORTED);
-        if died {
-            self.kills.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    /// Whether it died where it was told to, by what it said.
+    fn note_death(&self, status: ExitStatus, said: &str) -> bool {
+        if status.signal() != Some(ABORTED) {
+            return false;
         }
-        died
+        let mut kills = self.kills.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = kills.len();
+        kills.retain(|(place, _)| !said.lines().any(|line| line == format!("it dies at {place}")));
+        kills.len() < before
     }
 
     /// Starts the worker again whenever it died; never returns.
     async fn keep_alive(&self, worker: &mut Worker) {
         loop {
             let Some(status) = eventually(PROMPTLY, async || worker.process.ended()).await else { continue };
-            let expected = self.note_death(status) || status.code() == Some(TAKEN);
+            let expected = self.note_death(status, &worker.process.stderr()) || status.code() == Some(TAKEN);
             assert!(expected, "the worker ended ({status}); it said:\n{}", worker.process.stderr());
             *worker = self.start_worker();
         }
@@ -219,7 +221,11 @@ impl Scene {
             if status.success() {
                 return;
             }
-            assert!(self.note_death(status), "it ended ({status}); it said:\n{}", worker.process.stderr());
+            assert!(
+                self.note_death(status, &worker.process.stderr()),
+                "it ended ({status}); it said:\n{}",
+                worker.process.stderr()
+            );
             *worker = self.start_worker();
         }
     }

@@ -78,6 +78,13 @@ impl Kind {
         }
     }
 
+    /// Whether one scene can lead to both places.
+    pub fn leads_to_both(one: &str, other: &str) -> bool {
+        let [one, other] =
+            [one, other].map(|place| Self::of(&Plan { kills: vec![(place.to_owned(), 1)], must_hit: false }));
+        one == other || one == Self::All || other == Self::All
+    }
+
     pub fn sandbox(self) -> &'static [&'static str] {
         match self {
             Self::All | Self::Operator => &SANDBOX,

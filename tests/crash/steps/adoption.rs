@@ -7,6 +7,10 @@ use crate::scene::Scene;
 use crate::support::eventually;
 use crate::support::process::PROMPTLY;
 
+const ADOPTED: &str = "SELECT count(*) = 0 FROM container WHERE status = 'lost'";
+
+const FOLLOWED: &str = "SELECT count(*) FROM job j JOIN brief b ON b.id = j.brief WHERE b.brief_id = 'unknown' AND j.state = 'running'";
+
 /// It does not end by itself, and is given up.
 pub fn slow() -> Value {
     brief("slow", json!({"never": true, "seconds": 1}))
@@ -42,8 +46,6 @@ pub async fn adopt(scene: &Scene) {
     // It tells of differences by its exit code, and of none when its first try did all but tell.
     let adopt = ["reconcile", "--project", "p", "--since", "1h", "--grace", "0s", "--adopt"];
     scene.command_until(&adopt, |status| matches!(status.code(), Some(0 | 1))).await;
-    const ADOPTED: &str = "SELECT count(*) = 0 FROM container WHERE status = 'lost'";
     until(scene, "the late one is adopted", ADOPTED).await;
-    const FOLLOWED: &str = "SELECT count(*) FROM job j JOIN brief b ON b.id = j.brief WHERE b.brief_id = 'unknown' AND j.state = 'running'";
     until(scene, "the unknown one is adopted", FOLLOWED).await;
 }

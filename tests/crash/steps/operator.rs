@@ -13,6 +13,16 @@ pub const AGAIN: &str = "m-again";
 /// and of one that is thrown away.
 pub const AWAY: &str = "m-away";
 
+const ENDED: &str = "SELECT count(*) = 7 FROM run WHERE finished_at IS NOT NULL";
+
+const RUNS: &str = "SELECT count(*) FROM container c JOIN brief b ON b.id = c.brief WHERE b.brief_id = 'long' AND c.id <> ''";
+
+const FAILED: &str = "SELECT count(*) = 2 FROM brief WHERE batch_id = 'again' AND state = 'failed'";
+
+const THREE: &str = "SELECT count(*) >= 3 FROM outbox WHERE channel = 'dead_letter' AND state = 'sent'";
+
+const LEFT: &str = "SELECT count(*) = 0 FROM run";
+
 /// What waits before there is a worker.
 pub fn operated() -> Vec<Value> {
     let [one, other] = runs_again();
@@ -44,7 +54,6 @@ fn in_batch(mut brief: Value, batch: &str) -> Value {
 /// Everything for which a worker is there.
 pub async fn work(scene: &Scene) {
     tokio::join!(cancel(scene), rerun(scene), sort_dead_letters(scene));
-    const ENDED: &str = "SELECT count(*) = 7 FROM run WHERE finished_at IS NOT NULL";
     until(scene, "the last run ends", ENDED).await;
     scene.command(&["records", "--batch", "again", "--publish", "--yes", "--reason", "a scene"]).await;
     // Nothing is so old: what is pruned below is pruned when all of it has been looked at.
@@ -53,7 +62,6 @@ pub async fn work(scene: &Scene) {
 }
 
 async fn cancel(scene: &Scene) {
-    const RUNS: &str = "SELECT count(*) FROM container c JOIN brief b ON b.id = c.brief WHERE b.brief_id = 'long' AND c.id <> ''";
     until(scene, "it runs", RUNS).await;
     scene.command(&["show", "long"]).await;
     scene.command(&["hold", "--batch", "wrong", "--reason", "a scene"]).await;
@@ -65,7 +73,6 @@ async fn cancel(scene: &Scene) {
 }
 
 async fn rerun(scene: &Scene) {
-    const FAILED: &str = "SELECT count(*) = 2 FROM brief WHERE batch_id = 'again' AND state = 'failed'";
     until(scene, "both have failed", FAILED).await;
     scene.command(&["rerun", "--batch", "again", "--canary", "1", "--reason", "a scene", "--yes"]).await;
 }
@@ -74,7 +81,6 @@ async fn sort_dead_letters(scene: &Scene) {
     let both = eventually(PROMPTLY, async || (scene.broker.count("briefs.dead").await >= 2).then_some(()));
     assert!(both.await.is_some(), "they are not set aside; the logs:\n{}", scene.logs());
     scene.dead_letters(&["requeue", AGAIN]).await;
-    const THREE: &str = "SELECT count(*) >= 3 FROM outbox WHERE channel = 'dead_letter' AND state = 'sent'";
     until(scene, "it is set aside again", THREE).await;
     scene.dead_letters(&["discard", AWAY, "--yes"]).await;
 }
@@ -85,7 +91,6 @@ pub async fn prune(scene: &Scene) {
     let ids: Vec<_> = left.iter().filter_map(|left| left.envelope.as_ref()?.message_id.as_deref()).collect();
     assert!(!ids.is_empty() && ids.iter().all(|id| *id == AGAIN), "what was not thrown away: {ids:?}");
     scene.command(&["ledger", "prune", "--older-than", "0s"]).await;
-    const LEFT: &str = "SELECT count(*) = 0 FROM run";
     until(scene, "all of it is pruned", LEFT).await;
 }
 
