@@ -16,7 +16,7 @@ use crate::layers::{self, Class, Limits};
 use crate::ledger::{Cancel, CancelAsked, CancelCounts, CancelDue, CancelOf, LedgerError};
 use crate::stages::Desk;
 use crate::stages::holds::note_refusal;
-use crate::telemetry::{Incident, Weight, kind_of};
+use crate::telemetry::{Incident, TraceIds, Weight, kind_of};
 use crate::wording::counted;
 
 /// How the outcome of a cancel begins that changed something.
@@ -166,6 +166,7 @@ impl Asking {
             brief: &job.brief_id,
             batch: &job.batch_id,
             attempt: None,
+            trace: TraceIds::default(),
             detail,
         });
         // Canceling has a scope of its own, which says nothing about reads.

@@ -97,20 +97,28 @@ pub struct Of {
     pub brief: String,
     /// What was asked for or became of it, when known.
     pub format: Option<String>,
+    /// W3C trace context of its message.
+    pub traceparent: Option<String>,
 }
+
+/// Project, batch and brief; format; `traceparent`.
+type Named = (String, String, String, Option<String>, Option<String>);
 
 impl Of {
     /// Whose job this is; nobody's, if there is no such job.
     pub(super) async fn job(db: &mut SqliteConnection, job: i64) -> Result<Self, LedgerError> {
-        let found: Option<(String, String, String, Option<String>)> = sqlx::query_as(
-            "SELECT b.project_id, b.batch_id, b.brief_id, coalesce(j.format, r.format) FROM job j \
+        let found: Option<Named> = sqlx::query_as(
+            "SELECT b.project_id, b.batch_id, b.brief_id, coalesce(j.format, r.format), r.traceparent FROM job j \
              JOIN brief b ON b.id = j.brief JOIN run r ON r.brief = j.brief AND r.run = j.run WHERE j.id = $1",
         )
         .bind(job)
         .fetch_optional(db)
         .await?;
-        let of =
-            |(project, batch, brief, format)| Self { brief: format!("{project}/{batch}/{brief}"), format };
+        let of = |(project, batch, brief, format, traceparent)| Self {
+            brief: format!("{project}/{batch}/{brief}"),
+            format,
+            traceparent,
+        };
         Ok(found.map(of).unwrap_or_default())
     }
 }
