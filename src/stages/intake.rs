@@ -8,7 +8,7 @@ use crate::brief::{Brief, Rules, Unreadable, parse};
 use crate::flow::{Delivery, Source};
 use crate::layers;
 use crate::ledger::{Decide, Decision, LedgerError, Received};
-use crate::telemetry::{Incident, Weight};
+use crate::telemetry::{Incident, TraceIds, Weight};
 
 /// Deliveries that share one decision and one commit at most.
 const BATCH: usize = 500;
@@ -193,6 +193,7 @@ impl<S: Source> Intake<S> {
         };
         metrics.dead_lettered_total.with_label_values(&[reason]).inc();
         let brief = received.content.as_ref().map(|brief| &brief.identity).ok();
+        let traceparent = received.properties.headers.get("traceparent").and_then(|value| value.as_str());
         self.desk.troubles.note(&Incident {
             subject: SUBJECT,
             kind: reason,
@@ -203,6 +204,7 @@ impl<S: Source> Intake<S> {
             brief: brief.map_or("", |identity| &identity.brief_id),
             batch: brief.map_or("", |identity| &identity.batch_id),
             attempt: None,
+            trace: TraceIds::of(traceparent),
             detail: &told(received),
         });
     }

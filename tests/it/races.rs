@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
 use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::message::Message;
 use crate::support::process::{PROMPTLY, SandboxProcess, Worker, briefd};
 use crate::support::{Variable, eventually};
 
@@ -93,7 +94,7 @@ impl Scene {
     /// Brief, run, type and code of each record, repeats left out, in this order.
     fn told(&self) -> BTreeSet<(String, u64, String, String)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let records = self.evidence.records.iter().map(|record| record.json());
+        let records = self.evidence.records.iter().map(Message::json);
         records
             .map(|it| {
                 let run = it["run"].as_u64().unwrap_or(0);
