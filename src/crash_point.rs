@@ -12,6 +12,9 @@
 //! `FAILPOINTS` of the `fail` crate says where: `FAILPOINTS=api.submit.after_answer=return` dies at the first answer,
 //! `1*off->return` at the second. The process is aborted, as by a power cut: nothing unwinds, nothing is flushed.
 
+#[cfg(feature = "failpoints")]
+use std::io::Write as _;
+
 /// Keeps the places armed while it lives.
 #[must_use]
 pub struct Armed {
@@ -31,7 +34,11 @@ pub fn arm() -> Armed {
 #[cfg(feature = "failpoints")]
 pub(crate) fn reached(edge: &str, step: &str, moment: &str) {
     let name = format!("{edge}.{step}.{moment}");
-    fail::fail_point!(&name, |_| std::process::abort());
+    fail::fail_point!(&name, |_| {
+        // Said for those who arm several; the process ends whether or not it can be said.
+        drop(writeln!(std::io::stderr(), "it dies at {name}"));
+        std::process::abort()
+    });
 }
 
 /// Nothing, without the feature.

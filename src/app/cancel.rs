@@ -60,11 +60,18 @@ pub(super) async fn turn(
 
 /// What a request came to, in one line.
 fn told(counts: &CancelCounts) -> String {
-    let CancelCounts { ended, submitting, running, over } = *counts;
+    let CancelCounts { ended, submitting, running, nameless, over } = *counts;
     let briefs = |n: i64| counted(n, "brief");
     let parts = [
         (ended, format!("{} ended before the start, free", briefs(ended))),
         (running, format!("{} running, the API is asked", briefs(running))),
+        (
+            nameless,
+            format!(
+                "{} running that the API told no job id of: it cannot be asked, they are followed",
+                briefs(nameless)
+            ),
+        ),
         (submitting, format!("{} being submitted, the API is asked once that is known", briefs(submitting))),
         (over, format!("{} ended meanwhile", briefs(over))),
     ];
@@ -218,10 +225,11 @@ mod tests {
 
     #[test]
     fn what_a_cancel_came_to_is_told_in_parts_that_are_there() {
-        let counts = CancelCounts { ended: 4_812, submitting: 1, running: 120, over: 0 };
+        let counts = CancelCounts { ended: 4_812, submitting: 1, running: 120, nameless: 2, over: 0 };
         assert_eq!(
             told(&counts),
             "canceled: 4,812 briefs ended before the start, free; 120 briefs running, the API is asked; \
+             2 briefs running that the API told no job id of: it cannot be asked, they are followed; \
              1 brief being submitted, the API is asked once that is known"
         );
         assert_eq!(told(&CancelCounts::default()), "nothing to cancel any more");

@@ -3,10 +3,10 @@
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
 
-use super::LedgerError;
 use super::rows::{Input, detail, follow_jobs, note};
 use super::settle::{ContainerEnd, finish_container};
 use super::writer::Write;
+use super::{Ledger, LedgerError};
 
 /// Takes regenerate jobs whose container must be read before their first POST.
 #[derive(Clone, Debug)]
@@ -49,6 +49,19 @@ pub(super) const UNREAD: &str = "SELECT j.id, j.brief, j.project_id, j.container
     (SELECT o.api_job_id FROM container c JOIN job o ON o.id = c.job WHERE c.brief = j.brief AND c.variant = j.variant) AS made_by_job \
     FROM job j WHERE j.state = 'ready' AND j.claim IS NULL AND j.input = $1 AND +j.due_at <= $2 \
     AND j.kind = 'regenerate' AND j.seen_before IS NULL ORDER BY j.priority DESC, j.id LIMIT $3";
+
+impl Ledger {
+    /// Whether a container is to be read before its regenerate.
+    pub async fn has_unread(&self, now_ms: i64) -> Result<bool, LedgerError> {
+        let first: Option<Inspection> = sqlx::query_as(UNREAD)
+            .bind(self.input().word())
+            .bind(now_ms)
+            .bind(1)
+            .fetch_optional(&self.reader().pool)
+            .await?;
+        Ok(first.is_some())
+    }
+}
 
 impl Write for Inspect {
     type Out = Vec<Inspection>;

@@ -21,6 +21,7 @@ mod disk;
 mod documents;
 mod end_to_end;
 mod examples;
+mod figures;
 mod five_hundred;
 mod generate;
 mod holds;

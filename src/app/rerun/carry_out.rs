@@ -14,8 +14,10 @@ pub(in crate::app) async fn approve(
     ledger: &Ledger,
     clock: &Clock,
     (plan, canary): (i64, Option<u64>),
+    (who, reason): (&str, &str),
 ) -> Result<String, LedgerError> {
-    let approved = ledger.write(ApprovePlan { plan, canary, now_ms: clock.now_ms() }).await?;
+    let said = (who.to_owned(), reason.to_owned());
+    let approved = ledger.write(ApprovePlan { plan, canary, said, now_ms: clock.now_ms() }).await?;
     Ok(match approved {
         Approved::Starts => format!("plan {plan} starts"),
         Approved::GoesOn => format!("plan {plan} goes on"),
