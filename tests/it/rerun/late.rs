@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{PATIENCE, Scene, number};
 use crate::support::checker::{Evidence, ExpectedRun};
 use crate::support::eventually;
+use crate::support::message::Message;
 use crate::support::process::{PROMPTLY, Worker};
 
 /// How long generation takes (and with this seed, 86 % of the first until it fails); tried with longer ones where the machine is so busy that the worker waits too long.
@@ -108,7 +109,7 @@ async fn a_rerun_takes_what_came_late_and_buys_only_what_failed() {
 /// Each brief by its name: the runs that told, with the type of what they told last.
 fn assert_results(scene: &Scene) {
     let mut told: BTreeMap<(String, u64), Vec<String>> = BTreeMap::new();
-    for record in scene.records.iter().map(|record| record.json()) {
+    for record in scene.records.iter().map(Message::json) {
         let of = (record["briefId"].as_str().unwrap().to_owned(), number(&record["run"]));
         let kind = record["type"].as_str().unwrap().to_owned();
         let kinds = told.entry(of).or_default();
