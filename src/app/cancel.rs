@@ -84,12 +84,7 @@ fn told(counts: &CancelCounts) -> String {
 
 /// Asks the API, as long as the worker runs.
 pub(super) fn spawn(worker: &Worker) {
-    let asking = Asking {
-        desk: worker.desk.clone(),
-        api: worker.api.clone(),
-        limits: worker.limits.clone(),
-        probe_interval: worker.settings().submit.probe_interval,
-    };
+    let asking = Asking::of(worker);
     tokio::spawn(async move {
         let desk = asking.desk.clone();
         while !desk.stopping.is_cancelled() {
@@ -97,6 +92,12 @@ pub(super) fn spawn(worker: &Worker) {
             desk.stopping.run_until_cancelled(desk.clock.sleep(LOOK)).await;
         }
     });
+}
+
+/// Asks about whatever is due now, once.
+#[cfg(test)]
+pub(super) async fn ask_due(worker: &Worker) {
+    Asking::of(worker).round().await;
 }
 
 struct Asking {
@@ -107,6 +108,15 @@ struct Asking {
 }
 
 impl Asking {
+    fn of(worker: &Worker) -> Self {
+        Self {
+            desk: worker.desk.clone(),
+            api: worker.api.clone(),
+            limits: worker.limits.clone(),
+            probe_interval: worker.settings().submit.probe_interval,
+        }
+    }
+
     async fn round(&self) {
         if self.desk.reads_are_held() {
             // A dead key is told nothing, and another organization's has no such job.

@@ -276,7 +276,7 @@ impl<'a> Reading<'a> {
                         problem = "the broker refuses briefs, as it does when the queue is full";
                         again.push(message);
                     }
-                    SendOutcome::Unknown { .. } => {
+                    SendOutcome::Unknown { .. } | SendOutcome::Forbidden => {
                         problem = "the broker does not confirm briefs";
                         again.push(message);
                     }

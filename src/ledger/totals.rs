@@ -5,17 +5,25 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{LedgerError, Reader};
+use super::{LedgerError, Reader, sets};
 
 /// Adds `n` to a running total.
-pub(super) async fn bump(db: &mut SqliteConnection, name: &str, n: i64) -> Result<(), LedgerError> {
-    if n != 0 {
-        sqlx::query("INSERT INTO total (name, n) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET n = total.n + excluded.n")
-            .bind(name)
-            .bind(n)
-            .execute(db)
-            .await?;
-    }
+pub(super) async fn bump(db: &mut SqliteConnection, name: &'static str, n: i64) -> Result<(), LedgerError> {
+    bump_all(db, &[(name, n)]).await
+}
+
+/// Adds to running totals.
+pub(super) async fn bump_all(
+    db: &mut SqliteConnection,
+    totals: &[(&'static str, i64)],
+) -> Result<(), LedgerError> {
+    let totals: Vec<_> = totals.iter().filter(|(_, n)| *n != 0).copied().collect();
+    let statement =
+        ("INSERT INTO total (name, n) ", " ON CONFLICT (name) DO UPDATE SET n = total.n + excluded.n");
+    sets::change(db, statement, &totals, |row, (name, n)| {
+        row.push_bind(*name).push_bind(*n);
+    })
+    .await?;
     Ok(())
 }
 

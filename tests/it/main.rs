@@ -31,6 +31,7 @@ mod layering;
 mod ledger_file;
 mod moods;
 mod patience;
+mod races;
 mod rate_limits;
 mod reconcile;
 mod rerun;
