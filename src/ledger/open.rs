@@ -227,8 +227,19 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens an existing ledger for reading only.
+    /// Opens an existing ledger of this version for reading only.
     pub async fn open(path: &Path) -> Result<Self, LedgerError> {
+        let reader = Self::open_of_any_age(path).await?;
+        let (newest, known) = reader.schema().await?;
+        if newest < known {
+            return Err(LedgerError::Older(path.to_owned()));
+        }
+        Ok(reader)
+    }
+
+    /// The same of a ledger that no worker of this version was at yet, too: for what asks only for tables that it must
+    /// have.
+    pub async fn open_of_any_age(path: &Path) -> Result<Self, LedgerError> {
         if !path.exists() {
             return Err(LedgerError::Missing(path.to_owned()));
         }

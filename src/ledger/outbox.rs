@@ -4,13 +4,14 @@
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
+use uuid::Uuid;
 
 use super::cancel::{CANCELED, is_wished};
 use super::rows::{BriefRow, Input, Note, RunRow, Table, detail, next_id, note, notes, owe, time};
 use super::runs::{Chosen, Containers, give_jobs, make_current};
 use super::{Ledger, LedgerError, sets};
 use crate::brief::{enqueueable, keys};
-use crate::flow::{Channel, Outgoing, Properties};
+use crate::flow::{COUNTED_BY_BROKER, Channel, Outgoing, Properties};
 use crate::job::BriefState;
 use crate::record::{BATCH_FINISHED, BatchFinished, Record, RecordError, RecordType};
 
@@ -27,6 +28,19 @@ pub(super) struct DeadLetter<'a> {
     pub position: u64,
 }
 
+impl DeadLetter<'_> {
+    /// An id that follows from what came and why it is set aside. A delivery whose acknowledgement got lost comes again and
+    /// is set aside again, in a row of its own; by this id whoever reads dead letters can drop the repeat.
+    fn same_for_repeats(&self) -> Uuid {
+        let mut came = self.properties.clone();
+        // The broker counts deliveries there.
+        came.headers.retain(|name, _| !COUNTED_BY_BROKER.contains(&name.as_str()));
+        let beside = serde_json::to_vec(&came).unwrap_or_default();
+        let parts = [b"briefd/1", self.reason.as_bytes(), beside.as_slice(), self.body];
+        Uuid::new_v5(&keys::DEAD_LETTER_NAMESPACE, &parts.join(&b'\n'))
+    }
+}
+
 /// Stores a dead letter; it leaves like a record does.
 pub(super) async fn insert_dead_letter(
     db: &mut SqliteConnection,
@@ -36,12 +50,13 @@ pub(super) async fn insert_dead_letter(
 ) -> Result<(), LedgerError> {
     let id = next_id(db, Table::Outbox).await?;
     let message_id = format!("dead-{id}");
+    let same = letter.same_for_repeats();
     let mut properties = letter.properties.clone();
     let mut header = |name: &str, value: Value| {
         properties.headers.insert(name.to_owned(), value);
     };
     let cut = letter.detail.floor_char_boundary(DETAIL_BYTES);
-    header("x-briefd-id", json!(message_id));
+    header("x-briefd-id", json!(same));
     header("x-briefd-reason", json!(letter.reason));
     header("x-briefd-detail", json!(letter.detail[..cut]));
     header("x-briefd-at", json!(time(now_ms).to_string()));

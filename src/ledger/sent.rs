@@ -85,6 +85,7 @@ impl Write for MarkSent {
             self.confirm(db, &rows).await?;
             let mut parked = 0;
             let mut unroutable = BTreeMap::new();
+            let mut forbidden = BTreeMap::new();
             for sent in self.sent.iter().filter(|sent| !confirmed(sent)) {
                 parked += usize::from(self.mark(db, sent).await?);
                 if sent.outcome == SendOutcome::Unroutable && !sent.drop_unroutable {
@@ -92,6 +93,13 @@ impl Write for MarkSent {
                     let until_ms = unroutable.entry(key).or_insert(sent.retry_ms);
                     *until_ms = sent.retry_ms.max(*until_ms);
                 }
+                if sent.outcome == SendOutcome::Forbidden {
+                    let key = RoutingKey::of(db, sent.row).await?;
+                    forbidden.insert((key.input, key.channel), sent.retry_ms);
+                }
+            }
+            for ((input, channel), until_ms) in forbidden {
+                delay_exchange(db, (&input, &channel), until_ms).await?;
             }
             for (key, until_ms) in unroutable {
                 key.delay(db, until_ms).await?;
@@ -130,7 +138,9 @@ impl MarkSent {
                     .await?;
                 Ok(false)
             }
-            SendOutcome::Unroutable | SendOutcome::Refused => self.delay(db, sent, false).await,
+            SendOutcome::Unroutable | SendOutcome::Refused | SendOutcome::Forbidden => {
+                self.delay(db, sent, false).await
+            }
             SendOutcome::Unknown { channel_closed } => {
                 self.delay(db, sent, channel_closed && sent.was_alone).await
             }
@@ -166,6 +176,23 @@ impl MarkSent {
             .await?;
         Ok(changed.rows_affected() == 1)
     }
+}
+
+/// Everything that goes to one exchange waits: we may not publish there.
+async fn delay_exchange(
+    db: &mut SqliteConnection,
+    (input, channel): (&str, &str),
+    until_ms: i64,
+) -> Result<(), LedgerError> {
+    sqlx::query(
+        "UPDATE outbox SET due_at = $3 WHERE state = 'pending' AND input = $1 AND channel = $2 AND due_at < $3",
+    )
+    .bind(input)
+    .bind(channel)
+    .bind(until_ms)
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Where messages go that nobody is bound for.
