@@ -76,11 +76,13 @@ impl ScopeArgs {
     /// Whether the ledger has a brief of it: names are mistyped.
     async fn is_known(&self, settings: &Settings) -> Result<bool, LedgerError> {
         let reader = Reader::open_of_any_age(&settings.ledger.path).await?;
-        match (self.scope(settings), &self.batch) {
-            (Scope::Project(project), _) => Ok(reader.first_brief_ms(&project).await?.is_some()),
-            (_, Some(batch)) => Ok(reader.knows_batch(batch).await?),
-            (_, None) => Ok(true),
+        if let Some(batch) = &self.batch {
+            return reader.knows_batch(batch).await;
         }
+        if let Scope::Project(project) = self.scope(settings) {
+            return Ok(reader.first_brief_ms(&project).await?.is_some());
+        }
+        Ok(true)
     }
 
     /// The same as flags of a command.

@@ -104,7 +104,12 @@ async fn old_plans_go_but_not_the_newest_nor_one_that_is_being_carried_out() {
         plan.store(&bench.path(), bench.now()).await.unwrap();
     }
     bench
-        .write(ApprovePlan { plan: 2, canary: None, said: Default::default(), now_ms: bench.now() })
+        .write(ApprovePlan {
+            plan: 2,
+            canary: None,
+            said: (String::new(), String::new()),
+            now_ms: bench.now(),
+        })
         .await
         .unwrap();
     assert_eq!(bench.prune().await.planned, 0, "they are young");

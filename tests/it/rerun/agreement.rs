@@ -90,8 +90,8 @@ impl Scene {
         let records: Vec<Value> =
             self.records.iter().map(Message::json).filter(|record| record["projectId"] == project).collect();
         let briefs: BTreeSet<&str> = records.iter().filter_map(|record| record["briefId"].as_str()).collect();
-        let shown = status["projects"].as_array().unwrap().iter();
-        let shown = shown.clone().find(|shown| shown["projectId"] == project).unwrap();
+        let mut shown = status["projects"].as_array().unwrap().iter();
+        let shown = shown.find(|shown| shown["projectId"] == project).unwrap();
         for word in ["completed", "partial", "failed"] {
             let so = briefs.iter().filter(|brief| state(&kept[**brief]) == word).count();
             assert_eq!(shown["byState"][word], so, "{project}, {word}: {shown}");
