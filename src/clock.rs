@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::crash_point::clock_ahead_ms;
+
 /// A source of time. Cheap to clone; clones share one time.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
@@ -61,7 +63,7 @@ impl Clock {
         let read_ms = match &self.0.stepped_ms {
             Some(sender) => *sender.borrow(),
             #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
-            None => Timestamp::now().as_millisecond(),
+            None => Timestamp::now().as_millisecond().saturating_add(clock_ahead_ms()),
         };
         let elapsed_ms = self.elapsed_ms();
         let floor_ms = read_ms.saturating_sub(elapsed_ms);

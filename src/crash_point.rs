@@ -6,9 +6,14 @@
 //! (`amqp.CALL.before`, `.after`). Names follow from the code: a write's from its type, an endpoint's from its word, a
 //! call's from lapin's. `tests/crash` reads them all from the sources and dies at each.
 //!
+//! Two more places do not die, but take a value from a test: a wait ([`shortened`]) and the wall clock ([`clock_ahead_ms`]).
+//!
 //! Without the feature `failpoints` everything here is empty: a release has none of it. With it, the variable
 //! `FAILPOINTS` of the `fail` crate says where: `FAILPOINTS=api.submit.after_answer=return` dies at the first answer,
 //! `1*off->return` at the second. The process is aborted, as by a power cut: nothing unwinds, nothing is flushed.
+
+#[cfg(feature = "failpoints")]
+use std::io::Write as _;
 
 /// Keeps the places armed while it lives.
 #[must_use]
@@ -29,7 +34,11 @@ pub fn arm() -> Armed {
 #[cfg(feature = "failpoints")]
 pub(crate) fn reached(edge: &str, step: &str, moment: &str) {
     let name = format!("{edge}.{step}.{moment}");
-    fail::fail_point!(&name, |_| std::process::abort());
+    fail::fail_point!(&name, |_| {
+        // Said for those who arm several; the process ends whether or not it can be said.
+        drop(writeln!(std::io::stderr(), "it dies at {name}"));
+        std::process::abort()
+    });
 }
 
 /// Nothing, without the feature.
@@ -54,4 +63,22 @@ pub(crate) fn shortened(name: &str, usual: std::time::Duration) -> std::time::Du
         millis.map_or(usual, std::time::Duration::from_millis)
     });
     usual
+}
+
+/// How far a test wants the wall clock to be ahead, in milliseconds: what stands in the file that
+/// `FAILPOINTS=clock.ahead=return(FILE)` names, at this moment.
+#[cfg(feature = "failpoints")]
+pub(crate) fn clock_ahead_ms() -> i64 {
+    fail::fail_point!("clock.ahead", |file: Option<String>| {
+        let told = file.and_then(|file| std::fs::read_to_string(file).ok());
+        told.and_then(|ms| ms.trim().parse().ok()).unwrap_or(0)
+    });
+    0
+}
+
+/// Nothing, without the feature.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn clock_ahead_ms() -> i64 {
+    0
 }

@@ -90,9 +90,12 @@ pub struct Outgoing {
     /// The exact bytes.
     pub body: Vec<u8>,
     /// What travels beside the body (`message_id` there is ignored in favour of the one above for records;
-    /// a dead letter keeps the original's and carries ours in `x-briefd-id`).
+    /// a dead letter keeps the original's and carries ours in `x-briefd-row`).
     pub properties: Properties,
 }
+
+/// Headers that the broker counts deliveries in: the same message comes with another number.
+pub const COUNTED_BY_BROKER: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
 /// What became of one outgoing message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +111,9 @@ pub enum SendOutcome {
         /// The broker closed the channel while this message was in flight (alone, if the batch had one message).
         channel_closed: bool,
     },
+    /// While this message was alone, the broker said that we may not publish where it goes: no right to, no such exchange.
+    /// No message's fault: try again later, with all that go there.
+    Forbidden,
     /// It cannot be expressed in AMQP at all (an over-long name, headers over the frame limit), with no hope in a repeat.
     Impossible,
 }

@@ -16,7 +16,7 @@ use crate::layers::{self, Class, Limits};
 use crate::ledger::{Cancel, CancelAsked, CancelCounts, CancelDue, CancelOf, LedgerError};
 use crate::stages::Desk;
 use crate::stages::holds::note_refusal;
-use crate::telemetry::{Incident, Weight, kind_of};
+use crate::telemetry::{Incident, TraceIds, Weight, kind_of};
 use crate::wording::counted;
 
 /// How the outcome of a cancel begins that changed something.
@@ -60,11 +60,18 @@ pub(super) async fn turn(
 
 /// What a request came to, in one line.
 fn told(counts: &CancelCounts) -> String {
-    let CancelCounts { ended, submitting, running, over } = *counts;
+    let CancelCounts { ended, submitting, running, nameless, over } = *counts;
     let briefs = |n: i64| counted(n, "brief");
     let parts = [
         (ended, format!("{} ended before the start, free", briefs(ended))),
         (running, format!("{} running, the API is asked", briefs(running))),
+        (
+            nameless,
+            format!(
+                "{} running that the API told no job id of: it cannot be asked, they are followed",
+                briefs(nameless)
+            ),
+        ),
         (submitting, format!("{} being submitted, the API is asked once that is known", briefs(submitting))),
         (over, format!("{} ended meanwhile", briefs(over))),
     ];
@@ -77,12 +84,7 @@ fn told(counts: &CancelCounts) -> String {
 
 /// Asks the API, as long as the worker runs.
 pub(super) fn spawn(worker: &Worker) {
-    let asking = Asking {
-        desk: worker.desk.clone(),
-        api: worker.api.clone(),
-        limits: worker.limits.clone(),
-        probe_interval: worker.settings().submit.probe_interval,
-    };
+    let asking = Asking::of(worker);
     tokio::spawn(async move {
         let desk = asking.desk.clone();
         while !desk.stopping.is_cancelled() {
@@ -90,6 +92,12 @@ pub(super) fn spawn(worker: &Worker) {
             desk.stopping.run_until_cancelled(desk.clock.sleep(LOOK)).await;
         }
     });
+}
+
+/// Asks about whatever is due now, once.
+#[cfg(test)]
+pub(super) async fn ask_due(worker: &Worker) {
+    Asking::of(worker).round().await;
 }
 
 struct Asking {
@@ -100,6 +108,15 @@ struct Asking {
 }
 
 impl Asking {
+    fn of(worker: &Worker) -> Self {
+        Self {
+            desk: worker.desk.clone(),
+            api: worker.api.clone(),
+            limits: worker.limits.clone(),
+            probe_interval: worker.settings().submit.probe_interval,
+        }
+    }
+
     async fn round(&self) {
         if self.desk.reads_are_held() {
             // A dead key is told nothing, and another organization's has no such job.
@@ -166,6 +183,7 @@ impl Asking {
             brief: &job.brief_id,
             batch: &job.batch_id,
             attempt: None,
+            trace: TraceIds::default(),
             detail,
         });
         // Canceling has a scope of its own, which says nothing about reads.
@@ -207,10 +225,11 @@ mod tests {
 
     #[test]
     fn what_a_cancel_came_to_is_told_in_parts_that_are_there() {
-        let counts = CancelCounts { ended: 4_812, submitting: 1, running: 120, over: 0 };
+        let counts = CancelCounts { ended: 4_812, submitting: 1, running: 120, nameless: 2, over: 0 };
         assert_eq!(
             told(&counts),
             "canceled: 4,812 briefs ended before the start, free; 120 briefs running, the API is asked; \
+             2 briefs running that the API told no job id of: it cannot be asked, they are followed; \
              1 brief being submitted, the API is asked once that is known"
         );
         assert_eq!(told(&CancelCounts::default()), "nothing to cancel any more");

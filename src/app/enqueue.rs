@@ -16,11 +16,14 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::files::BriefFile;
 use crate::flow::{Channel, Delivery, Outgoing, Properties, SendOutcome, Sink as _, Source as _};
+use crate::job::BriefState;
 use crate::ledger::{LedgerError, Reader, StateCounts};
 use crate::telemetry::Metrics;
 
 /// Lines that are reported word for word; beyond, they are only counted.
 const PROBLEMS_MAX: usize = 1_000;
+/// Briefs that the ledger knows and that are named; beyond, they are only counted.
+const KNOWN_MAX: usize = 8;
 /// Times that a message is sent before it is given up.
 const ROUNDS: u32 = 3;
 /// How long the broker may be away.
@@ -42,7 +45,26 @@ pub struct Enqueued {
     /// How many there are.
     pub problem_count: u64,
     /// In a dry run: briefs that the ledger knows already; `None`: there is no ledger here.
-    pub known: Option<StateCounts>,
+    pub known: Option<Known>,
+}
+
+/// Briefs of a file that the ledger knows already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// How many, by stored state.
+    pub counts: StateCounts,
+    /// The first of them.
+    pub first: Vec<(Identity, BriefState)>,
+}
+
+impl Known {
+    fn add(&mut self, identity: Identity, state: Option<BriefState>) {
+        let Some(state) = state else { return };
+        self.counts.add(state, 1);
+        if self.first.len() < KNOWN_MAX {
+            self.first.push((identity, state));
+        }
+    }
 }
 
 /// A line that was not sent.
@@ -99,13 +121,16 @@ pub async fn dry_run(
     reader: Option<&Reader>,
 ) -> Result<Enqueued, LedgerError> {
     let mut reading = Reading::new(settings, batching, clock);
-    reading.done.known = reader.map(|_| StateCounts::default());
+    reading.done.known = reader.map(|_| Known::default());
     while let Some(deliveries) = source.receive(settings.publish.concurrency).await {
         let messages = reading.messages(deliveries);
         reading.done.briefs += u64::try_from(messages.len()).unwrap_or(u64::MAX);
         let identities = std::mem::take(&mut reading.identities);
         if let (Some(reader), Some(known)) = (reader, &mut reading.done.known) {
-            known.add_all(&reader.known(&identities).await?);
+            let states = reader.known(&identities).await?;
+            for (identity, state) in identities.into_iter().zip(states) {
+                known.add(identity, state);
+            }
         }
     }
     Ok(reading.done)
@@ -251,7 +276,7 @@ impl<'a> Reading<'a> {
                         problem = "the broker refuses briefs, as it does when the queue is full";
                         again.push(message);
                     }
-                    SendOutcome::Unknown { .. } => {
+                    SendOutcome::Unknown { .. } | SendOutcome::Forbidden => {
                         problem = "the broker does not confirm briefs";
                         again.push(message);
                     }

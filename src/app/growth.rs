@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Everything else of the ledger goes first between two steps.
 const PAUSE: Duration = Duration::from_millis(20);
 /// A step that took longer is followed by one of half the size, one that took a quarter of it by one of twice the size.
-const STEP: Duration = Duration::from_millis(20);
+const STEP: Duration = Duration::from_millis(10);
 /// Briefs of the first step, and of any.
 const FIRST: u32 = 16;
 const MOST: u32 = 256;
@@ -78,7 +78,7 @@ pub(super) async fn prune(ledger: &Ledger, clock: &Clock, before_ms: i64) -> Res
     loop {
         let step = ledger.write(Prune { before_ms, limit, now_ms: clock.now_ms() }).await?;
         briefs += step.briefs;
-        if step.briefs == 0 && step.set_aside == 0 {
+        if step.briefs == 0 && step.set_aside == 0 && step.planned == 0 {
             return Ok(briefs);
         }
         if step.took > STEP {
@@ -87,5 +87,97 @@ pub(super) async fn prune(ledger: &Ledger, clock: &Clock, before_ms: i64) -> Res
             limit = (limit * 2).min(MOST);
         }
         clock.sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use futures::future::{Either, select};
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions as _, Connection as _};
+
+    use super::*;
+    use crate::ledger::{Input, OpenOptions, RememberTier};
+    use crate::telemetry::Metrics;
+
+    const BRIEFS: i64 = 5_000;
+    /// Something else is written this often.
+    const BESIDE: Duration = Duration::from_millis(2);
+
+    async fn finished(folder: &tempfile::TempDir) -> (Ledger, Clock) {
+        let (path, clock) = (folder.path().join("briefd.db"), Clock::system());
+        let options = OpenOptions {
+            clock: clock.clone(),
+            metrics: Metrics::new(std::iter::empty()),
+            origin: "http://127.0.0.1".to_owned(),
+            input: Input::Queue,
+            repeat_after: Duration::ZERO,
+            beat: Box::new(|| {}),
+        };
+        let ledger = Ledger::open(&path, options).await.unwrap();
+        let mut db = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+        let numbers =
+            format!("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {BRIEFS})");
+        for statement in [
+            "INSERT INTO brief SELECT i, 'p', 'b', i, 'queue', 1, 'completed', TRUE, 1, 1, NULL FROM n",
+            "INSERT INTO run (brief, run, fingerprint, request, variant_count, priority, received_at, state, owed, made) \
+             SELECT i, 1, 'f', '{}', 1, 4, 1, 'completed', 1, 1 FROM n",
+            "INSERT INTO outbox (id, channel, input, message_id, kind, routing_key, body, properties, brief, run, variant, state, \
+             due_at, created_at, credits) SELECT i, 'record', 'queue', i, 'container.completed', 'k', zeroblob(2000), '{}', i, 1, 1, \
+             'sent', 1, 1, 120 FROM n",
+            "INSERT INTO delivery SELECT i, 1, 'new', i, 1, NULL, FALSE FROM n",
+            "INSERT INTO history SELECT i, i, 1, 1, 'received', '{}' FROM n",
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(format!("{numbers} {statement}")))
+                .execute(&mut db)
+                .await
+                .unwrap();
+        }
+        db.close().await.unwrap();
+        (ledger, clock)
+    }
+
+    /// How long one write takes, a moment from now.
+    async fn waited(ledger: &Ledger, clock: &Clock) -> Duration {
+        clock.sleep(BESIDE).await;
+        let began = Instant::now();
+        ledger.write(RememberTier("standard".to_owned())).await.unwrap();
+        began.elapsed()
+    }
+
+    /// Prints the figures, and returns the longest.
+    fn told(what: &str, waits: &mut [Duration]) -> Duration {
+        waits.sort_unstable();
+        let at = |share: usize| waits[(waits.len() - 1) * share / 1_000];
+        let (n, most) = (waits.len(), at(1_000));
+        println!("{n} {what}: {:.1?} (median), {:.1?} (99 %), {most:.1?} (most)", at(500), at(990));
+        most
+    }
+
+    #[tokio::test]
+    async fn others_write_while_much_is_pruned() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, clock) = finished(&folder).await;
+        let mut alone = Vec::new();
+        for _ in 0..200 {
+            alone.push(waited(&ledger, &clock).await);
+        }
+        let mut pruning = Box::pin(prune(&ledger, &clock, 2));
+        let mut waits = Vec::new();
+        let pruned = loop {
+            match select(pruning, Box::pin(waited(&ledger, &clock))).await {
+                Either::Left((pruned, _)) => break pruned.unwrap(),
+                Either::Right((waited, rest)) => {
+                    waits.push(waited);
+                    pruning = rest;
+                }
+            }
+        };
+        let most = told("writes alone", &mut alone).max(told("writes beside pruning", &mut waits));
+        assert_eq!(i64::try_from(pruned).unwrap(), BRIEFS);
+        assert!(waits.len() > 20, "pruning lets others go first: {}", waits.len());
+        assert!(most < Duration::from_secs(10), "{most:?}");
     }
 }

@@ -117,6 +117,8 @@ impl From<Scope> for HoldScope {
 pub const RESOLVED: &str = "resolved";
 /// Records that one write puts back into the outbox.
 const SENT_AGAIN_AT_ONCE: usize = 500;
+/// The outcome of a release of what was not held.
+pub const NOTHING_LIFTED: &str = "nothing was held";
 /// How the outcome begins where something was taken over.
 pub const ADOPTED: &str = "adopted";
 /// How often the outcome of a request is looked for.
@@ -149,7 +151,7 @@ pub async fn ask_and_hear(
     within: Duration,
 ) -> Result<(HandedOver, Option<String>), LedgerError> {
     let (id, handed_over) = hand_over(settings, asked, who, reason).await?;
-    let reader = Reader::open(&settings.ledger.path).await?;
+    let reader = Reader::open_of_any_age(&settings.ledger.path).await?;
     let (clock, began) = (Clock::system(), std::time::Instant::now());
     loop {
         let outcome = reader.request_outcome(id).await?;
@@ -188,7 +190,7 @@ async fn hand_over(
         reason: reason.to_owned(),
     };
     let id = Request::append(path, &request).await?;
-    if Reader::open(path).await?.has_worker() {
+    if Reader::open_of_any_age(path).await?.has_worker() {
         return Ok((id, HandedOver::ToTheWorker));
     }
     let ledger = match Ledger::open(path, super::options_beside(settings, Input::Queue, &clock)).await {
@@ -389,6 +391,7 @@ async fn carry_out(
             let lifted = ledger.write(lift).await?;
             let left = ledger.reader().holds().await?.into_iter().filter(|hold| hold.scope == scope).count();
             Ok(match left {
+                0 if lifted == 0 => NOTHING_LIFTED.to_owned(),
                 0 => format!("{lifted} lifted"),
                 _ => format!("{lifted} lifted; what needs another API key stays"),
             })
@@ -419,7 +422,10 @@ async fn carry_out(
         }
         Asked::Adopt { what } => adopt(ledger, clock, what).await,
         Asked::Cancel { .. } => Ok("it takes turns".to_owned()),
-        Asked::Rerun { plan, canary } => super::rerun::approve(ledger, clock, (plan, canary)).await,
+        Asked::Rerun { plan, canary } => {
+            let said = (request.who.as_str(), request.reason.as_str());
+            super::rerun::approve(ledger, clock, (plan, canary), said).await
+        }
         Asked::Prune { before_ms } if desk.is_some() => {
             ledger.write(PruneBefore(before_ms)).await?;
             Ok("pruned from now on".to_owned())

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::Input;
 use crate::telemetry::http::{self, Endpoints};
+use crate::telemetry::service_manager;
 
 /// How long saying goodbye to the broker may take, for each connection.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -41,7 +42,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         Consumer::start(amqp.clone(), clock.clone(), desk.metrics.clone(), desk.ledger.was_unclean());
     let publisher =
         Publisher::start(amqp.clone(), &worker.settings().publish, clock.clone(), desk.metrics.clone());
-    let sampler = Sampler::new(amqp.clone(), clock, desk.metrics.clone(), (&consumer, &publisher));
+    let sampler = Sampler::new(amqp.clone(), clock.clone(), desk.metrics.clone(), (&consumer, &publisher));
     let sampling = tokio::spawn(sampler.run());
     let watching = tokio::spawn(watch_broker(desk.clone(), consumer.status(), publisher.status()));
     tracing::info!(
@@ -53,8 +54,11 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         "briefd is at work"
     );
     let stages = worker.start(consumer, worker.rulebook(), publisher);
+    service_manager::ready();
+    let feeding = tokio::spawn(service_manager::watch(desk.health.clone(), clock));
 
     let name = signals.next().await;
+    service_manager::stopping();
     tracing::info!(signal = name, grace = ?grace, "stopping: nothing new is taken, what is under way finishes");
     let stop = async {
         let ended = stages.stop(&desk, grace.saturating_sub(CLOSE)).await;
@@ -71,6 +75,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     }
     sampling.abort();
     watching.abort();
+    feeding.abort();
     shown.cancel();
     drop(tokio::time::timeout(CLOSE, server).await);
     Ok(())

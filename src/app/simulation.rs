@@ -12,8 +12,12 @@
 
 mod ends;
 mod judge;
+mod operator;
 mod ops;
 mod process;
+mod races;
+mod scenes;
+mod untrue;
 mod world;
 
 use std::sync::Mutex;
@@ -23,7 +27,8 @@ use std::time::{Duration, Instant};
 use proptest::strategy::Strategy as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-use self::ops::{Op, Switches, life};
+use self::ops::{Op, Switches};
+use self::scenes::life;
 use self::world::World;
 
 /// Lists in a run that does not say how many.

@@ -36,6 +36,8 @@ use super::Identity;
 
 /// Namespace of `Idempotency-Key`: version 5 UUID of `briefd/key/1` in the OID namespace.
 pub const KEY_NAMESPACE: Uuid = uuid!("09d9444a-1abc-544b-97e1-fcfb69c51dd2");
+/// Namespace of dead letters: version 5 UUID of `briefd/dead-letter/1` in the OID namespace.
+pub const DEAD_LETTER_NAMESPACE: Uuid = uuid!("886b3f80-b1f2-53bd-8b0a-7a521f2e3e6a");
 /// Namespace of our container ids: version 5 UUID of `briefd/container/1` in the OID namespace.
 pub const CONTAINER_NAMESPACE: Uuid = uuid!("e663b381-3085-54c4-b552-45a33519df30");
 /// Namespace of record ids: version 5 UUID of `briefd/record/1` in the OID namespace.

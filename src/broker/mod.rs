@@ -21,6 +21,7 @@ mod depths;
 mod guard;
 pub mod management;
 mod publisher;
+mod rights;
 mod supervise;
 mod tame;
 mod tls;
@@ -36,6 +37,7 @@ pub use consumer::Consumer;
 pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 pub use depths::Sampler;
 pub use publisher::Publisher;
+pub use rights::forbidden;
 pub use supervise::Status;
 pub use topology::TopologyError;
 

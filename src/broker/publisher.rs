@@ -18,11 +18,12 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use lapin::Confirmation;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::protocol::AMQPSoftError;
 
 use super::connect::{Connection, Purpose};
 use super::supervise::{Status, Supervisor};
 use super::wire::{self, Packet};
-use super::{ANSWER_LIMIT, DISCARD_LIMIT, plain};
+use super::{ANSWER_LIMIT, DISCARD_LIMIT, plain, reply_code};
 use crate::clock::Clock;
 use crate::config::{Amqp, Publish};
 use crate::crash_point::around;
@@ -55,6 +56,24 @@ struct Link {
 struct Lost {
     cause: String,
     channel_closed: bool,
+    /// We may not publish there: no message's fault.
+    forbidden: bool,
+}
+
+impl Lost {
+    /// Nothing that a message can be the reason for.
+    fn by_itself(cause: String) -> Self {
+        Self { cause, channel_closed: false, forbidden: false }
+    }
+
+    fn by(error: &lapin::Error) -> Self {
+        // Only a channel error is about what was published; a connection takes everybody with it.
+        let channel_closed = error.is_amqp_soft_error();
+        let about_a_message = [AMQPSoftError::PRECONDITIONFAILED, AMQPSoftError::CONTENTTOOLARGE];
+        let code = reply_code(error);
+        let forbidden = channel_closed && !about_a_message.into_iter().any(|it| code == Some(it.get_id()));
+        Self { cause: plain(error), channel_closed, forbidden }
+    }
 }
 
 impl Publisher {
@@ -105,10 +124,14 @@ impl Sink for Publisher {
                     self.doubtful = false;
                     self.supervisor.works();
                 }
-                Err(Lost { cause, channel_closed }) => {
+                Err(Lost { cause, channel_closed, forbidden }) => {
                     self.doubtful = !channel_closed;
                     self.fall(&cause);
-                    outcomes.resize(outcomes.len() + flight.len(), SendOutcome::Unknown { channel_closed });
+                    let outcome = match (forbidden, flight) {
+                        (true, [_alone]) => SendOutcome::Forbidden,
+                        _ => SendOutcome::Unknown { channel_closed },
+                    };
+                    outcomes.resize(outcomes.len() + flight.len(), outcome);
                     break;
                 }
             }
@@ -179,7 +202,7 @@ impl Link {
             let blocked =
                 if self.connection.is_blocked() { " (it is under a memory or disk alarm)" } else { "" };
             let cause = format!("the broker confirmed nothing within {} s{blocked}", limit.as_secs_f32());
-            return Err(Lost { cause, channel_closed: false });
+            return Err(Lost::by_itself(cause));
         };
         settle(flight, confirms)
     }
@@ -233,15 +256,14 @@ fn settle(
             Some(Ok(Confirmation::Nack(message))) => (SendOutcome::Refused, message),
             Some(Ok(Confirmation::NotRequested)) => {
                 tracing::error!("the channel was not in confirm mode; the batch is sent again");
-                lost.get_or_insert(Lost { cause: "no confirms".to_owned(), channel_closed: false });
+                lost.get_or_insert(Lost::by_itself("no confirms".to_owned()));
                 continue;
             }
             Some(Err(error)) => {
-                // Only a channel error is about the messages; a connection takes everybody with it.
-                let channel_closed = error.is_amqp_soft_error();
-                let lost = lost.get_or_insert_with(|| Lost { cause: plain(&error), channel_closed });
-                if channel_closed && !lost.channel_closed {
-                    *lost = Lost { cause: plain(&error), channel_closed };
+                let this = Lost::by(&error);
+                match &lost {
+                    Some(known) if known.channel_closed || !this.channel_closed => {}
+                    Some(_) | None => lost = Some(this),
                 }
                 continue;
             }
@@ -257,7 +279,7 @@ fn settle(
     let known: HashSet<&str> = flight.iter().map(|outgoing| outgoing.message_id.as_str()).collect();
     if verdicts.len() != flight.len() || returned.iter().any(|id| !known.contains(id.as_str())) {
         tracing::error!("the broker returned a message that is not of this batch; the batch is sent again");
-        return Err(Lost { cause: "a foreign message was returned".to_owned(), channel_closed: false });
+        return Err(Lost::by_itself("a foreign message was returned".to_owned()));
     }
     let verdict_of = |(outgoing, verdict): (&Outgoing, SendOutcome)| {
         if returned.contains(&outgoing.message_id) { SendOutcome::Unroutable } else { verdict }

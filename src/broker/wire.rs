@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 use crate::config::Amqp;
 use crate::flow::{Channel, Outgoing, Properties};
 
-/// The header that carries our id on a dead letter, whose `message_id` is the original's.
-pub(super) const ID_HEADER: &str = "x-briefd-id";
+/// The header by which we know a dead letter, whose `message_id` is the original's, while it is under way. (In
+/// `x-briefd-id` it has an id for its readers, which two of the same kind share.)
+pub(super) const ROW_HEADER: &str = "x-briefd-row";
 
 /// The header that says in a sentence why a message was set aside.
 const DETAIL_HEADER: &str = "x-briefd-detail";
@@ -56,7 +57,7 @@ impl Packet {
 
 /// The id by which we know a message that the broker returned.
 pub(super) fn returned_id(properties: &BasicProperties) -> Option<String> {
-    let own = properties.headers().as_ref().and_then(|headers| headers.inner().get(ID_HEADER));
+    let own = properties.headers().as_ref().and_then(|headers| headers.inner().get(ROW_HEADER));
     match own {
         Some(id) => json(id).as_str().map(ToOwned::to_owned),
         None => properties.message_id().as_ref().map(ToString::to_string),
@@ -105,7 +106,7 @@ fn outgoing_headers(outgoing: &Outgoing) -> Option<FieldTable> {
         .headers
         .iter()
         // A requeued dead letter brings an id of ours that would be taken for this message's.
-        .filter(|(name, _)| *name != ID_HEADER)
+        .filter(|(name, _)| *name != ROW_HEADER)
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     if outgoing.channel == Channel::DeadLetter {
@@ -114,7 +115,7 @@ fn outgoing_headers(outgoing: &Outgoing) -> Option<FieldTable> {
                 detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
             }
         }
-        headers.push((ID_HEADER.to_owned(), Value::String(outgoing.message_id.clone())));
+        headers.push((ROW_HEADER.to_owned(), Value::String(outgoing.message_id.clone())));
         // Ours first, then the originals, small ones before large ones: what is cut off is the end.
         headers.sort_by_key(|(name, value)| (!name.starts_with(OWN_PREFIX), bytes(value)));
         let mut total = 0;
@@ -123,7 +124,7 @@ fn outgoing_headers(outgoing: &Outgoing) -> Option<FieldTable> {
             total <= HEADER_BYTES_MAX
         });
         let keep = fitting.count();
-        if headers[..keep].iter().all(|(name, _)| name != ID_HEADER) {
+        if headers[..keep].iter().all(|(name, _)| name != ROW_HEADER) {
             return None;
         }
         headers.truncate(keep);

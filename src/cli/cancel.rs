@@ -90,6 +90,8 @@ struct Plan {
     name: String,
     of: CancelOf,
     counts: StateCounts,
+    /// Of those that run, how many the API cannot be asked about.
+    nameless: i64,
     /// Shows how far it is.
     see: String,
 }
@@ -105,7 +107,9 @@ impl Plan {
             }
             let name = format!("brief {} of {}", found.brief_id, projects.name(&found.project_id));
             let see = format!("briefd show {}", quoted(&found.brief_id));
-            return Ok(Self { name, of: CancelOf::Brief(found.id), counts, see });
+            let of = CancelOf::Brief(found.id);
+            let nameless = reader.nameless(&of).await?;
+            return Ok(Self { name, of, counts, nameless, see });
         }
         let batch = batch_id(args.batch.as_deref().unwrap_or_default());
         let project = args.project.as_deref().map(|given| projects.id(given));
@@ -117,7 +121,8 @@ impl Plan {
             return Err(UsageError(text).into());
         }
         let of = CancelOf::Batch { batch: batch.to_owned(), project: project.map(ToOwned::to_owned), up_to };
-        Ok(Self { name, of, counts, see: format!("briefd status {}", quoted(batch_name(batch))) })
+        let nameless = reader.nameless(&of).await?;
+        Ok(Self { name, of, counts, nameless, see: format!("briefd status {}", quoted(batch_name(batch))) })
     }
 
     fn to_cancel(&self) -> i64 {
@@ -133,8 +138,12 @@ impl Plan {
         let parts = [
             (self.counts.get(BriefState::Waiting), "not started: ended at once, free"),
             (
-                self.counts.get(BriefState::Running),
+                self.counts.get(BriefState::Running) - self.nameless,
                 "running: the API is asked; what completes all the same is charged",
+            ),
+            (
+                self.nameless,
+                "running without a job id of the API: it cannot be asked; they are followed, and charged",
             ),
             (
                 self.counts.get(BriefState::Submitting),
@@ -175,12 +184,15 @@ mod tests {
             name: "batch 2026-05-spring of acme-fit".to_owned(),
             of: CancelOf::Brief(1),
             counts,
+            nameless: 2,
             see: String::new(),
         };
         insta::assert_snapshot!(plan.text(), @r"
         batch 2026-05-spring of acme-fit: 5,000 briefs
             4,812 not started: ended at once, free
-              120 running: the API is asked; what completes all the same is charged
+              118 running: the API is asked; what completes all the same is charged
+                2 running without a job id of the API: it cannot be asked; they are
+                  followed, and charged
                 3 being submitted: the API is asked once it is known what became of it
                 1 parked: left alone, a person decides first whether it was bought
                   (briefd resolve)

@@ -12,8 +12,9 @@ use super::status::limits;
 use super::table::{counted, thousands, wrap};
 use super::times::roughly;
 use crate::app::credits;
-use crate::app::enqueue::{self, Enqueued};
+use crate::app::enqueue::{self, Enqueued, Known};
 use crate::app::survey::{Batching, Survey};
+use crate::brief::Identity;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::files::BriefFile;
@@ -80,7 +81,7 @@ pub async fn run(
         };
         let quote = Quote::new(&survey, &prices);
         let mut text = quoted_text(&args.file.display().to_string(), &survey, &quote, limits);
-        text.push_str(&known_text(&done, settings));
+        text.push_str(&known_text(done.known.as_ref(), settings));
         (text, done)
     } else {
         let bar = screen.bar(survey.briefs);
@@ -145,22 +146,32 @@ fn quoted_text(file: &str, survey: &Survey, quote: &Quote, limits: Option<Number
 }
 
 /// Which of them the ledger knows, so that they cost less than was quoted.
-fn known_text(done: &Enqueued, settings: &Settings) -> String {
-    let text = match &done.known {
+fn known_text(known: Option<&Known>, settings: &Settings) -> String {
+    let text = match known {
         None => format!(
             "no ledger at {}, so whether some were enqueued before is not known here",
             settings.ledger.path.display()
         ),
-        Some(known) if known.total() == 0 => "the ledger knows none of them".to_owned(),
+        Some(known) if known.counts.total() == 0 => "the ledger knows none of them".to_owned(),
         Some(known) => format!(
             "the ledger knows {} of them ({} open, {} completed, {} not): as they are, these are not bought again",
-            thousands(known.total()),
-            thousands(known.open()),
-            thousands(known.get(BriefState::Completed)),
-            thousands(known.not_completed()),
+            thousands(known.counts.total()),
+            thousands(known.counts.open()),
+            thousands(known.counts.get(BriefState::Completed)),
+            thousands(known.counts.not_completed()),
         ),
     };
-    wrap("  ", &text).join("\n") + "\n"
+    let mut lines = wrap("  ", &text);
+    if let Some(known) = known.filter(|known| !known.first.is_empty()) {
+        let name = |(brief, state): &(Identity, BriefState)| format!("{} ({})", brief.brief_id, state.word());
+        let mut names: Vec<_> = known.first.iter().map(name).collect();
+        let more = known.counts.total() - number(u64::try_from(names.len()).unwrap_or(u64::MAX));
+        if more > 0 {
+            names.push(format!("and {} more", thousands(more)));
+        }
+        lines.extend(wrap("    ", &names.join(", ")));
+    }
+    lines.join("\n") + "\n"
 }
 
 fn problems(done: &Enqueued) -> Vec<String> {
@@ -229,6 +240,28 @@ mod tests {
           about 2,040 credits in all
           all start at once (20 starts a minute)
         ");
+    }
+
+    #[test]
+    fn briefs_that_the_ledger_knows_are_named() {
+        let mut known = Known::default();
+        for (n, state) in (1..).zip([BriefState::Completed, BriefState::Failed, BriefState::Running]) {
+            let [project_id, batch_id, brief_id] =
+                ["p", "spring", &format!("spring-{n:03}")].map(str::to_owned);
+            known.counts.add(state, 1);
+            known.first.push((Identity { project_id, batch_id, brief_id }, state));
+        }
+        known.counts.add(BriefState::Completed, 1_237);
+        insta::assert_snapshot!(known_text(Some(&known), &Settings::builtin()), @r"
+        the ledger knows 1,240 of them (1 open, 1,238 completed, 1 not): as they are,
+        these are not bought again
+          spring-001 (completed), spring-002 (failed), spring-003 (running), and 1,237
+          more
+        ");
+        assert_eq!(
+            known_text(Some(&Known::default()), &Settings::builtin()),
+            "  the ledger knows none of them\n"
+        );
     }
 
     #[test]

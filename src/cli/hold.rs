@@ -1,10 +1,17 @@
 //! `briefd hold` and `briefd release`: stop and resume starting jobs.
 
 use std::io::Write;
+use std::time::Duration;
 
-use crate::app::requests::{Asked, HandedOver, Scope, ask};
+use super::names::quoted;
+use super::table::wrap;
+use crate::app::requests::{Asked, HandedOver, NOTHING_LIFTED, Scope, ask, ask_and_hear};
 use crate::cli::Outcome;
 use crate::config::Settings;
+use crate::ledger::{LedgerError, Reader};
+
+/// How long to wait for the worker, which looks every second.
+const HEAR_WITHIN: Duration = Duration::from_secs(5);
 
 /// Stop starting jobs: of everything, of one project, of one batch, or of one batch in one project.
 ///
@@ -55,13 +62,50 @@ impl ScopeArgs {
             (None, None) => Scope::Account,
         }
     }
+
+    /// Whose jobs, in words: ` of batch teaser in acme-fit`; of everything: nothing.
+    fn words(&self) -> String {
+        match (&self.project, &self.batch) {
+            (Some(project), Some(batch)) => format!(" of batch {batch} in {project}"),
+            (Some(project), None) => format!(" of {project}"),
+            (None, Some(batch)) => format!(" of batch {batch}"),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// Whether the ledger has a brief of it: names are mistyped.
+    async fn is_known(&self, settings: &Settings) -> Result<bool, LedgerError> {
+        let reader = Reader::open_of_any_age(&settings.ledger.path).await?;
+        if let Some(batch) = &self.batch {
+            return reader.knows_batch(batch).await;
+        }
+        if let Scope::Project(project) = self.scope(settings) {
+            return Ok(reader.first_brief_ms(&project).await?.is_some());
+        }
+        Ok(true)
+    }
+
+    /// The same as flags of a command.
+    fn flags(&self) -> String {
+        let flag = |name: &str, value: &Option<String>| {
+            value.as_ref().map(|value| format!(" --{name} {}", quoted(value))).unwrap_or_default()
+        };
+        flag("project", &self.project) + &flag("batch", &self.batch)
+    }
 }
 
 /// Asks for the hold.
 pub async fn hold(args: HoldArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<Outcome> {
     let asked = Asked::Hold { of: args.scope.scope(settings) };
     let handed_over = ask(settings, &asked, &who(), &args.reason).await?;
-    say(out, handed_over, "No more jobs are started. Go on later:  briefd release")
+    let (of, flags) = (args.scope.words(), args.scope.flags());
+    say(out, handed_over, &format!("No more jobs{of} are started. Go on later:  briefd release{flags}"))?;
+    if !args.scope.is_known(settings).await? {
+        for line in wrap("! ", &format!("no brief{of} has come so far: is that the name that is meant?")) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(Outcome::Done)
 }
 
 /// Asks for the release.
@@ -71,18 +115,28 @@ pub async fn release(
     out: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
     let asked = Asked::Release { of: args.scope.scope(settings) };
-    let handed_over = ask(settings, &asked, &who(), &args.reason).await?;
-    say(out, handed_over, "Jobs are started again. How far it is:  briefd status")
+    let said = (who(), args.reason);
+    let (handed_over, heard) = ask_and_hear(settings, &asked, (&said.0, &said.1), HEAR_WITHIN).await?;
+    let of = args.scope.words();
+    if heard.is_some_and(|outcome| outcome == NOTHING_LIFTED) {
+        let whole = if of.is_empty() { " as a whole" } else { "" };
+        for line in
+            wrap("", &format!("Nothing was lifted: no jobs{of} are held{whole}. What is:  briefd status"))
+        {
+            writeln!(out, "{line}")?;
+        }
+        return Ok(Outcome::Done);
+    }
+    say(out, handed_over, &format!("Jobs{of} are started again. How far it is:  briefd status"))
 }
 
 fn say(out: &mut impl Write, handed_over: HandedOver, then: &str) -> anyhow::Result<Outcome> {
-    match handed_over {
-        HandedOver::ToTheWorker => {
-            writeln!(out, "Stored; the worker carries it out within two seconds. {then}")?;
-        }
-        HandedOver::Done => {
-            writeln!(out, "Done; no worker runs. {then}")?;
-        }
+    let done = match handed_over {
+        HandedOver::ToTheWorker => "Stored; the worker carries it out within two seconds.",
+        HandedOver::Done => "Done; no worker runs.",
+    };
+    for line in wrap("", &format!("{done} {then}")) {
+        writeln!(out, "{line}")?;
     }
     Ok(Outcome::Done)
 }

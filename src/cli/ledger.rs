@@ -113,12 +113,12 @@ async fn backup(settings: &Settings, file: PathBuf, out: &mut impl Write) -> any
         .mode(0o600)
         .open(&part)
         .with_context(failed)?;
-    let copied = Reader::open(&settings.ledger.path).await?.copy_to(&part).await;
+    let copied = Reader::open_of_any_age(&settings.ledger.path).await?.copy_to(&part).await;
     if let Err(error) = copied {
         drop(std::fs::remove_file(&part));
         bail!("{}: {error}", failed());
     }
-    let copy = Reader::open(&part).await?;
+    let copy = Reader::open_of_any_age(&part).await?;
     if !copy.damage().await?.is_empty() {
         bail!("{}: the copy is damaged; check the disk, and the ledger with `briefd ledger check`", failed());
     }

@@ -14,9 +14,10 @@ use clap::Args;
 
 use self::figures::Figures;
 use super::hold::who;
-use super::names::{Projects, batch_id};
+use super::names::{Projects, batch_id, batch_name};
 use super::progress::Screen;
 use super::question::{can_ask, said_yes};
+use super::status::limits;
 use super::times::Since;
 use super::{Outcome, UsageError};
 use crate::app::rerun::{Asked, Made, Patches, make};
@@ -150,8 +151,11 @@ impl Scene<'_> {
     /// Makes a plan, shows it, stores it, and goes on with it unless it is a dry run.
     async fn plan(&self, args: &RerunArgs, clock: &Clock, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let projects = Projects(&self.settings.projects);
+        if let Some(batch) = args.batch.as_deref().map(batch_id) {
+            self.must_know(batch).await?;
+        }
         let made = make(self.settings, &self.reader, asked(args, projects, clock).await?).await?;
-        let figures = Figures::of(&made, self.settings);
+        let figures = Figures::of(&made, limits(&self.reader, &self.settings.layers).await?);
         let canary = args.canary.unwrap_or(0);
         let number = if made.plan.steps.is_empty() {
             None
@@ -171,6 +175,18 @@ impl Scene<'_> {
             Some(number) if !args.dry_run => self.start(number, args, out).await,
             Some(_) | None => Ok(Outcome::Done),
         }
+    }
+
+    /// A name that is mistyped is not one of which nothing failed.
+    async fn must_know(&self, batch: &str) -> anyhow::Result<()> {
+        if self.reader.knows_batch(batch).await? {
+            return Ok(());
+        }
+        let name = batch_name(batch);
+        Err(UsageError(format!(
+            "no brief of batch '{name}' is in the ledger: `briefd status` lists the batches"
+        ))
+        .into())
     }
 
     /// Starts a stored plan, and tells how far it is.

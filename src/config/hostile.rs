@@ -22,6 +22,7 @@ pub fn settings_load_or_say_why(file: &str, (variable, value): (&str, &str)) {
         Ok(Loaded { values, .. }) => {
             for shown in values {
                 assert!(!shown.origin.is_empty(), "{} comes from nowhere", shown.key);
+                assert!(!shown.key.contains(SECRET), "a name shows a key");
                 assert!(!shown.value.to_string().contains(SECRET), "{} shows a key", shown.key);
             }
         }
@@ -71,6 +72,14 @@ mod tests {
             let lines: Vec<String> = lines.iter().map(|(name, value)| format!("{name} {value}")).collect();
             settings_load_or_say_why(&lines.join("\n"), (variable, &value));
         }
+    }
+
+    #[test]
+    fn a_key_that_was_written_as_a_name_is_not_shown() {
+        settings_load_or_say_why(
+            "[proj_lp_live_0123456789]\nlp_live_0123456789 = 1\n[projects]\nlp_live_0123456789 = \"p\"",
+            ("BRIEFD__LAYERS__lp_live_0123456789", "1"),
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::schema::{Kind, Place, Schema};
+use super::value::holds_key;
 
 /// Variables of this prefix are settings; anything else that starts with `BRIEFD_` is not ours to judge.
 const PREFIX: &str = "BRIEFD__";
@@ -80,7 +81,8 @@ impl Layer {
     pub(super) fn from_env(env: &BTreeMap<String, String>, schema: &Schema) -> Self {
         let entries = env.iter().filter_map(|(variable, text)| {
             let path = variable.strip_prefix(PREFIX)?.split("__").map(str::to_lowercase).collect();
-            Some(Entry::from_text(path, variable.clone(), text, schema))
+            let place = if holds_key(variable) { format!("{PREFIX}(not shown)") } else { variable.clone() };
+            Some(Entry::from_text(path, place, text, schema))
         });
         Self { entries: entries.collect() }
     }
@@ -223,7 +225,12 @@ pub(super) fn dotted(path: &[String]) -> String {
     let parts = path.iter().map(|part| {
         let is_bare =
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if is_bare { part.clone() } else { format!("{part:?}") }
+        match (holds_key(part), is_bare) {
+            // An API key that was written as a name is one all the same.
+            (true, _) => "(not shown)".to_owned(),
+            (false, true) => part.clone(),
+            (false, false) => format!("{part:?}"),
+        }
     });
     parts.collect::<Vec<_>>().join(".")
 }

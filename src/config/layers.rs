@@ -19,6 +19,8 @@ const MOMENT: Duration = Duration::from_millis(1);
 pub struct Layers {
     /// Where the API is; `https`, or `http` to loopback (or with `allow_http`). Ends in `/`.
     pub base_url: Url,
+    /// PEM of the authority that signed the API's certificate; the system's when absent.
+    pub ca_file: Option<PathBuf>,
     /// Where the key comes from.
     pub api_key: ApiKey,
     /// How the key is sent.
@@ -68,6 +70,7 @@ impl Layers {
             let _: () = reader.reject("layers.organization", "text that fits an HTTP header");
         }
         let layers = Self {
+            ca_file: reader.path("layers.ca_file"),
             api_key: ApiKey::choose(reader),
             auth: reader.word("layers.auth", [("x-api-key", Auth::XApiKey), ("bearer", Auth::Bearer)]),
             organization,
@@ -106,6 +109,13 @@ impl Layers {
             reader.contradiction(format!(
                 "{} is plain http to another machine, where the API key can be read on the way; use https, \
                  or set layers.allow_http = true",
+                reader.cite("layers.base_url"),
+            ));
+        }
+        if self.ca_file.is_some() && reader.fits(&["layers.base_url"]) && self.base_url.scheme() == "http" {
+            reader.contradiction(format!(
+                "{} is for TLS, but {} is http://, which is not encrypted; use https://",
+                reader.cite("layers.ca_file"),
                 reader.cite("layers.base_url"),
             ));
         }

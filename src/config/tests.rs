@@ -35,6 +35,7 @@ queue = "briefs.dead"
 [layers]
 base_url = "https://api.layers.com"
 allow_http = false
+ca_file = ""
 api_key = ""
 api_key_file = ""
 auth = "x-api-key"

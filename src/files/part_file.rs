@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::FileError;
@@ -23,8 +24,14 @@ impl PartFile {
         }
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
-        let file =
-            File::create(&part).map_err(|source| FileError::Write { path: part.clone().into(), source })?;
+        // Only the owner may read what customers asked for; it stays so under its name.
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&part)
+            .map_err(|source| FileError::Write { path: part.clone().into(), source })?;
         Ok(Self { file, part: part.into(), path: path.to_owned(), whole_bytes: 0 })
     }
 

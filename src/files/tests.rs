@@ -272,6 +272,18 @@ fn half_a_line_of_an_append_that_failed_is_not_left_in_the_file() {
 }
 
 #[test]
+fn only_the_owner_may_read_a_file_of_records() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("records.jsonl");
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    let part = part_file::PartFile::create(&path).unwrap();
+    assert_eq!(mode("records.jsonl.part"), 0o600);
+    part.finish().unwrap();
+    assert_eq!(mode("records.jsonl"), 0o600);
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_found_at_the_start() {
     let folder = TempDir::new().unwrap();
     assert!(matches!(JsonlSink::create(Some(folder.path())), Err(FileError::IsDirectory(_))));

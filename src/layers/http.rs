@@ -1,7 +1,9 @@
 //! How reqwest is set up: bounded, without redirects, without repeats, encrypted wherever it leaves the machine.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::Certificate;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use url::Url;
@@ -26,6 +28,14 @@ pub enum BuildError {
     /// `layers.organization` has characters that a header cannot carry.
     #[error("layers.organization has characters that a header cannot carry")]
     Organization,
+    /// The file of `layers.ca_file` cannot be used.
+    #[error("layers.ca_file {}: {problem}; correct the file or the setting", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// TLS could not be set up.
     #[error(
         "the HTTPS client cannot be built; check that the machine has CA certificates (package ca-certificates)"
@@ -64,6 +74,9 @@ pub(super) fn http_client(settings: &config::Layers, base_url: &Url) -> Result<r
         .pool_idle_timeout(IDLE_TIMEOUT);
     if base_url.scheme() == "https" {
         builder = builder.https_only(true);
+        if let Some(path) = &settings.ca_file {
+            builder = builder.tls_certs_only(authorities(path)?);
+        }
     } else {
         // Settings allow this to loopback, or when asked for by name. No TLS, so no CA certificates are needed.
         builder = builder.tls_certs_only([]);
@@ -75,4 +88,14 @@ pub(super) fn http_client(settings: &config::Layers, base_url: &Url) -> Result<r
         builder = builder.no_proxy(); // a proxy of the environment is not for this machine
     }
     builder.build().map_err(BuildError::Http)
+}
+
+/// The certificates of `layers.ca_file`: at least one, so that a wrong file is not found out by the first request.
+fn authorities(path: &Path) -> Result<Vec<Certificate>, BuildError> {
+    let unfit = |problem: String| BuildError::Authority { path: path.to_owned(), problem };
+    let bytes = std::fs::read(path).map_err(|error| unfit(error.to_string()))?;
+    match Certificate::from_pem_bundle(&bytes) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) | Err(_) => Err(unfit("no certificate in PEM form".to_owned())),
+    }
 }

@@ -116,6 +116,7 @@ fn settings(base_url: &Url) -> config::Layers {
         tier: Tier::Auto,
         limits: LimitOverrides::default(),
         connect_timeout: Duration::from_secs(5),
+        ca_file: None,
         request_timeout: Duration::from_secs(10),
         max_response_bytes: 64 * 1024,
         send_container_id: true,

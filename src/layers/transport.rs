@@ -202,10 +202,10 @@ fn trouble_of(key: &Key, error: reqwest::Error, status: Option<u16>) -> Trouble 
         }
         source = cause.source();
     }
-    let detail = one_line(&key.blank(&text));
     if error.is_connect() {
-        return Trouble::NotConnected(detail);
+        return Trouble::NotConnected(one_line(&key.blank(&(text.clone() + tls_advice(&text)))));
     }
+    let detail = one_line(&key.blank(&text));
     let kind = if error.is_timeout() {
         NoAnswerKind::Timeout
     } else if broken {
@@ -214,6 +214,20 @@ fn trouble_of(key: &Key, error: reqwest::Error, status: Option<u16>) -> Trouble 
         NoAnswerKind::Unreadable
     };
     Trouble::NoAnswer(NoAnswer { kind, status, detail })
+}
+
+/// What to do about a certificate that is not accepted.
+fn tls_advice(text: &str) -> &'static str {
+    // The second: an authority of the same name with another key.
+    if text.contains("UnknownIssuer") || text.contains("BadSignature") {
+        "; set layers.ca_file to the authority that signed the certificate"
+    } else if text.contains("not valid for name") || text.contains("NotValidForName") {
+        "; the certificate is for another name: use that name in layers.base_url"
+    } else if text.contains("InvalidContentType") {
+        "; that port does not talk TLS: check layers.base_url"
+    } else {
+        ""
+    }
 }
 
 /// Before a head came, an answer that is not HTTP looks much like a broken connection; only words tell them apart.

@@ -1,14 +1,17 @@
 //! What became of one POST: the guarded transition that follows from it.
 
+use std::collections::{HashMap, HashSet};
+
 use futures::future::BoxFuture;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
+use super::accept::{Accepted, accept_all};
 use super::cancel::end_if_wished;
-use super::rows::{RunRow, follow_jobs, note, owe};
+use super::rows::{At, Note, follow_jobs, notes};
 use super::unmade::reject;
 use super::writer::Write;
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, sets};
 use crate::job::{Acceptance, Certainty, Event, JobState, Next, next};
 use crate::record::RecordError;
 
@@ -124,27 +127,48 @@ impl From<Acceptance> for Started {
     }
 }
 
+/// A job that is being submitted, and what its run promised.
 #[derive(sqlx::FromRow)]
-struct JobRow {
-    brief: i64,
-    run: i64,
-    kind: String,
-    variant: Option<i64>,
+pub(super) struct JobRow {
+    id: i64,
+    pub brief: i64,
+    pub run: i64,
+    pub kind: String,
+    pub variant: Option<i64>,
     state: String,
     claim: Option<String>,
     attempts: i64,
     attempt_at: Option<i64>,
     unknown_first_at: Option<i64>,
+    pub variant_count: i64,
+    pub owed: i64,
 }
 
 impl JobRow {
     async fn get(db: &mut SqliteConnection, job: i64) -> Result<Self, LedgerError> {
-        Ok(sqlx::query_as(
-            "SELECT brief, run, kind, variant, state, claim, attempts, attempt_at, unknown_first_at FROM job WHERE id = $1",
-        )
-        .bind(job)
-        .fetch_one(db)
-        .await?)
+        let found = Self::all(db, &[job]).await?.into_values().next();
+        found.ok_or_else(|| LedgerError::Corrupt(format!("there is no job {job}, or it has no run")))
+    }
+
+    /// Those that exist, by their numbers.
+    async fn all(db: &mut SqliteConnection, jobs: &[i64]) -> Result<HashMap<i64, Self>, LedgerError> {
+        let mut found = HashMap::with_capacity(jobs.len());
+        for part in sets::parts(jobs) {
+            let mut query = sets::ids(
+                "SELECT j.id, j.brief, j.run, j.kind, j.variant, j.state, j.claim, j.attempts, j.attempt_at, j.unknown_first_at, \
+                 r.variant_count, r.owed FROM job j CROSS JOIN run r WHERE j.id IN (",
+                part,
+                ") AND r.brief = j.brief AND r.run = j.run",
+            );
+            let rows: Vec<Self> = query.build_query_as().fetch_all(&mut *db).await?;
+            found.extend(rows.into_iter().map(|row| (row.id, row)));
+        }
+        Ok(found)
+    }
+
+    /// Its brief's run.
+    pub(super) fn at(&self) -> At {
+        (self.brief, self.run)
     }
 }
 
@@ -165,14 +189,15 @@ impl AttemptOutcome {
 impl Write for RecordOutcome {
     /// The state that followed; `canceled`: somebody had asked for it meanwhile, and nothing has left after all.
     type Out = JobState;
+    const TOGETHER: bool = true;
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<JobState, LedgerError>> {
         Box::pin(async move {
             let row = JobRow::get(db, self.job).await?;
             let after = self.check(&row)?;
-            self.story(db, &row, after).await?;
+            notes(db, self.story(&row, after).as_slice()).await?;
             match after {
-                JobState::Running => self.started(db, &row).await?,
+                JobState::Running => accept_all(db, &[self.accepted(&row)?]).await?,
                 JobState::Ready => {
                     self.back(db, &row, after).await?;
                     if end_if_wished(db, self.job, self.now_ms).await? {
@@ -187,6 +212,32 @@ impl Write for RecordOutcome {
                 }
             }
             Ok(after)
+        })
+    }
+
+    /// What was accepted is noted together; everything else is rare.
+    fn apply_together<'a>(
+        writes: &'a [&'a Self],
+        db: &'a mut SqliteConnection,
+    ) -> BoxFuture<'a, Result<Vec<Option<JobState>>, LedgerError>> {
+        Box::pin(async move {
+            let jobs: Vec<i64> = writes.iter().map(|write| write.job).collect();
+            let rows = JobRow::all(db, &jobs).await?;
+            let mut taken = HashSet::new();
+            let (mut states, mut story, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
+            for write in writes {
+                let running = rows.get(&write.job).filter(|row| {
+                    matches!(write.check(row), Ok(JobState::Running)) && taken.insert(write.job)
+                });
+                states.push(running.map(|_| JobState::Running));
+                if let Some(row) = running {
+                    story.extend(write.story(row, JobState::Running));
+                    accepted.push(write.accepted(row)?);
+                }
+            }
+            notes(db, &story).await?;
+            accept_all(db, &accepted).await?;
+            Ok(states)
         })
     }
 }
@@ -216,17 +267,12 @@ impl RecordOutcome {
         ))
     }
 
-    async fn story(
-        &self,
-        db: &mut SqliteConnection,
-        row: &JobRow,
-        after: JobState,
-    ) -> Result<(), LedgerError> {
+    fn story(&self, row: &JobRow, after: JobState) -> Option<Note> {
         if self.outcome.event() == Event::Unclaimed && self.told.detail.is_empty() {
             // Nothing has left, and nothing was learned.
-            return Ok(());
+            return None;
         }
-        let said = json!({
+        let detail = json!({
             "job": self.job,
             "attempt": row.attempts,
             "outcome": format!("{:?}", self.outcome.event()),
@@ -235,73 +281,12 @@ impl RecordOutcome {
             "detail": self.told.detail,
             "state": after.word(),
         });
-        note(db, (row.brief, row.run), self.now_ms, "attempt", &said).await
+        Some(Note { of: row.at(), at_ms: self.now_ms, what: "attempt", detail })
     }
 
-    async fn started(&self, db: &mut SqliteConnection, row: &JobRow) -> Result<(), LedgerError> {
+    fn accepted<'a>(&'a self, row: &'a JobRow) -> Result<Accepted<'a>, LedgerError> {
         let AttemptOutcome::Accepted(started) = &self.outcome else { return Err(self.conflict(row)) };
-        sqlx::query(
-            // Where no old end is known, a look-up saw it running: its next end is the new one.
-            "UPDATE job SET seen_before = CASE WHEN $2 IS NULL AND seen_before = '{}' THEN NULL ELSE seen_before END, \
-             state = 'running', claim = NULL, silent = FALSE, unrecorded = 0, api_job_id = $2, format = $3, accepted_at = $4, \
-             cancel_due_at = CASE WHEN canceled_by IS NOT NULL THEN $4 END WHERE id = $1",
-        )
-        .bind(self.job)
-        .bind(&started.job_id)
-        .bind(&started.format)
-        .bind(self.now_ms)
-        .execute(&mut *db)
-        .await?;
-        let at = (row.brief, row.run);
-        sqlx::query("UPDATE brief SET touched = TRUE WHERE id = $1")
-            .bind(row.brief)
-            .execute(&mut *db)
-            .await?;
-        if row.kind == "generate" {
-            self.name_containers(db, at, &started.container_ids).await?;
-        } else {
-            sqlx::query("UPDATE container SET job = $1, run = $2, status = 'running', ended_at = NULL WHERE brief = $3 AND variant = $4")
-                .bind(self.job)
-                .bind(row.run)
-                .bind(row.brief)
-                .bind(row.variant)
-                .execute(&mut *db)
-                .await?;
-        }
-        follow_jobs(db, at, self.now_ms).await
-    }
-
-    /// Stores the containers that the answer names. Promised are those, and never fewer than were asked for.
-    async fn name_containers(
-        &self,
-        db: &mut SqliteConnection,
-        at: (i64, i64),
-        ids: &[String],
-    ) -> Result<(), LedgerError> {
-        // A container named twice is one container; two rows of it could never both end.
-        let mut named: Vec<&String> = Vec::with_capacity(ids.len());
-        for id in ids {
-            if !named.contains(&id) {
-                named.push(id);
-            }
-        }
-        for (variant, id) in (1_i64..).zip(&named) {
-            sqlx::query(
-                "INSERT INTO container (brief, variant, id, job, run, status, known_at) VALUES ($1, $2, $3, $4, $5, 'running', $6) \
-                 ON CONFLICT (brief, variant) DO UPDATE SET id = excluded.id, job = excluded.job, run = excluded.run, status = 'running'",
-            )
-            .bind(at.0)
-            .bind(variant)
-            .bind(id.as_str())
-            .bind(self.job)
-            .bind(at.1)
-            .bind(self.now_ms)
-            .execute(&mut *db)
-            .await?;
-        }
-        let run = RunRow::get(db, at.0, at.1).await?;
-        let promised = run.variant_count.max(i64::try_from(named.len()).unwrap_or(i64::MAX));
-        owe(db, at, promised - run.owed, 0).await
+        Ok(Accepted { job: self.job, row, started, now_ms: self.now_ms })
     }
 
     /// Back to `ready`, or on in `submitting`: tried again when it is due.
@@ -413,16 +398,7 @@ pub(super) async fn follow_parked(
     now_ms: i64,
 ) -> Result<(), LedgerError> {
     let row = JobRow::get(db, job).await?;
-    let known = RecordOutcome {
-        job,
-        boot: String::new(),
-        attempt: row.attempts,
-        outcome: AttemptOutcome::Accepted(started),
-        told: Told::default(),
-        now_ms,
-        retry_ms: now_ms,
-    };
-    known.started(db, &row).await
+    accept_all(db, &[Accepted { job, row: &row, started: &started, now_ms }]).await
 }
 
 impl Ledger {

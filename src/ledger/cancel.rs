@@ -223,12 +223,36 @@ pub struct CancelDue {
     pub cancel_asks: i64,
 }
 
-/// A rerun that found its container still running follows the job of an earlier run.
-pub(super) const DUE: &str = "SELECT j.id, b.brief_id, j.batch_id, j.cancel_asks, coalesce(j.api_job_id, CASE WHEN j.attempts = 0 THEN \
-    (SELECT o.api_job_id FROM job o WHERE o.brief = j.brief AND o.id < j.id AND o.api_job_id IS NOT NULL \
-    AND (o.variant IS NULL OR o.variant = j.variant) ORDER BY o.id DESC LIMIT 1) END) AS api_job_id \
+/// The API's id of job `j`. A rerun that found its container still running follows the job of an earlier run.
+macro_rules! job_id_at_api {
+    () => {
+        "coalesce(j.api_job_id, CASE WHEN j.attempts = 0 THEN \
+         (SELECT o.api_job_id FROM job o WHERE o.brief = j.brief AND o.id < j.id AND o.api_job_id IS NOT NULL \
+         AND (o.variant IS NULL OR o.variant = j.variant) ORDER BY o.id DESC LIMIT 1) END)"
+    };
+}
+
+pub(super) const DUE: &str = concat!(
+    "SELECT j.id, b.brief_id, j.batch_id, j.cancel_asks, ",
+    job_id_at_api!(),
+    " AS api_job_id \
     FROM job j JOIN brief b ON b.id = j.brief WHERE j.input = $1 AND j.state = 'running' AND j.cancel_due_at IS NOT NULL \
-    AND j.cancel_due_at <= $2 ORDER BY j.cancel_due_at LIMIT $3";
+    AND j.cancel_due_at <= $2 ORDER BY j.cancel_due_at LIMIT $3"
+);
+
+pub(super) const NAMELESS: &str = concat!(
+    "SELECT count(DISTINCT j.brief) FROM brief b CROSS JOIN job j ON j.brief = b.id AND j.run = b.run \
+     WHERE b.id = $1 AND b.state = 'running' AND j.state = 'running' AND ",
+    job_id_at_api!(),
+    " IS NULL"
+);
+
+pub(super) const NAMELESS_OF_BATCH: &str = concat!(
+    "SELECT count(DISTINCT j.brief) FROM brief b CROSS JOIN job j ON j.brief = b.id AND j.run = b.run \
+     WHERE b.batch_id = $1 AND ($2 IS NULL OR b.project_id = $2) AND b.state = 'running' AND j.state = 'running' AND ",
+    job_id_at_api!(),
+    " IS NULL"
+);
 
 impl Ledger {
     /// Jobs of this input that the API is to be asked to cancel now.
@@ -284,6 +308,8 @@ pub struct CancelCounts {
     pub submitting: i64,
     /// Running: the API is asked.
     pub running: i64,
+    /// Running, and the API never told a job id: it cannot be asked.
+    pub nameless: i64,
     /// Ended at the API since, whatever way.
     pub over: i64,
 }
@@ -291,17 +317,32 @@ pub struct CancelCounts {
 impl Reader {
     /// How far a request to cancel is.
     pub async fn cancel_counts(&self, request: i64) -> Result<CancelCounts, LedgerError> {
-        let (ended, submitting, running, over): (i64, i64, i64, i64) = sqlx::query_as(
+        let (ended, submitting, running, nameless, over): (i64, i64, i64, i64, i64) = sqlx::query_as(concat!(
             "SELECT count(DISTINCT brief) FILTER (WHERE state = 'canceled' AND accepted_at IS NULL), \
              count(DISTINCT brief) FILTER (WHERE state IN ('ready', 'submitting', 'parked')), \
-             count(DISTINCT brief) FILTER (WHERE state = 'running'), \
+             count(DISTINCT brief) FILTER (WHERE state = 'running' AND ",
+            job_id_at_api!(),
+            " IS NOT NULL), \
+             count(DISTINCT brief) FILTER (WHERE state = 'running' AND ",
+            job_id_at_api!(),
+            " IS NULL), \
              count(DISTINCT brief) FILTER (WHERE state IN ('completed', 'failed', 'rejected') OR (state = 'canceled' AND accepted_at IS NOT NULL)) \
-             FROM job WHERE canceled_by = $1",
-        )
+             FROM job j WHERE canceled_by = $1",
+        ))
         .bind(request)
         .fetch_one(&self.pool)
         .await?;
-        Ok(CancelCounts { ended, submitting, running, over })
+        Ok(CancelCounts { ended, submitting, running, nameless, over })
+    }
+
+    /// How many running briefs of this the API cannot be asked to cancel, because it never told their job id.
+    pub async fn nameless(&self, of: &CancelOf) -> Result<i64, LedgerError> {
+        Ok(match of {
+            CancelOf::Batch { batch, project, .. } => {
+                sqlx::query_scalar(NAMELESS_OF_BATCH).bind(batch).bind(project).fetch_one(&self.pool).await?
+            }
+            CancelOf::Brief(brief) => sqlx::query_scalar(NAMELESS).bind(brief).fetch_one(&self.pool).await?,
+        })
     }
 
     /// How many briefs of a batch, perhaps only in one project, are in which stored state, and the newest brief of all.

@@ -2,15 +2,16 @@
 
 use futures::future::BoxFuture;
 use serde_json::json;
+use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
 
 use super::ours::OurFailure;
-use super::rows::{Input, follow_jobs, note};
+use super::rows::{At, Input, bind_at, follow_all_jobs, follow_jobs, note};
 use super::spent::spend_starts;
 use super::turns::{Chosen, Turn};
 use super::unmade::reject;
 use super::writer::Write;
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, sets};
 
 /// Jobs that one claim ends as expired at most; the rest follows with the next claim.
 const EXPIRE_AT_ONCE: i64 = 500;
@@ -112,10 +113,17 @@ pub struct Claimed {
     pub tracestate: Option<String>,
 }
 
-pub(super) const CLAIMED: &str = "SELECT j.id, j.brief, j.run, j.kind, j.container, j.project_id, j.batch_id, b.brief_id, \
-    j.idempotency_key, j.alias, j.body, j.attempts, j.unknown_first_at, j.unknown_key, j.absent_at, r.received_at, \
-    r.variant_count, r.traceparent, r.tracestate \
-    FROM job j JOIN brief b ON b.id = j.brief JOIN run r ON r.brief = j.brief AND r.run = j.run WHERE j.id = $1";
+/// What is told about jobs that are claimed.
+macro_rules! claimed {
+    () => {
+        "SELECT j.id, j.brief, j.run, j.kind, j.container, j.project_id, j.batch_id, b.brief_id, \
+         j.idempotency_key, j.alias, j.body, j.attempts, j.unknown_first_at, j.unknown_key, j.absent_at, r.received_at, \
+         r.variant_count, r.traceparent, r.tracestate \
+         FROM job j CROSS JOIN brief b CROSS JOIN run r WHERE b.id = j.brief AND r.brief = j.brief AND r.run = j.run"
+    };
+}
+
+pub(super) const CLAIMED: &str = concat!(claimed!(), " AND j.id = $1");
 
 impl Write for Claim {
     type Out = Work;
@@ -127,12 +135,9 @@ impl Write for Claim {
                 return Ok(Work { expired, full: true, turn: self.turn.clone(), ..Work::default() });
             }
             let room = self.room(db).await?;
-            let mut claimed = Vec::new();
             let mut turn = self.turn.clone();
             let chosen = self.choose(db, room, &mut turn).await?;
-            for id in chosen.ids {
-                claimed.push(self.claim(db, id).await?);
-            }
+            let claimed = self.claim(db, &chosen.ids).await?;
             if let Some(forget_ms) = self.forget_starts_ms {
                 spend_starts(db, claimed.len(), self.now_ms, forget_ms).await?;
             }
@@ -274,30 +279,40 @@ impl Claim {
         Ok(Room { places, running: i64::from(self.running_max) - running - submitting })
     }
 
-    async fn claim(&self, db: &mut SqliteConnection, id: i64) -> Result<Claimed, LedgerError> {
-        let changed = sqlx::query(
-            "UPDATE job SET state = 'submitting', claim = $2, attempts = attempts + 1, unrecorded = unrecorded + 1, \
-             attempt_at = $3, attempt_key = $4 WHERE id = $1 AND state IN ('ready', 'submitting') AND claim IS NULL",
-        )
-        .bind(id)
-        .bind(&self.boot)
-        .bind(self.now_ms)
-        .bind(&self.key_fingerprint)
-        .execute(&mut *db)
-        .await?
-        .rows_affected();
-        if changed != 1 {
-            return Err(LedgerError::Conflict(format!("job {id} was claimed by somebody else")));
+    /// Marks these jobs, and tells what they are, in this order.
+    async fn claim(&self, db: &mut SqliteConnection, chosen: &[i64]) -> Result<Vec<Claimed>, LedgerError> {
+        let mut claimed = Vec::with_capacity(chosen.len());
+        for part in sets::parts(chosen) {
+            let mut mark = QueryBuilder::new("UPDATE job SET state = 'submitting', claim = ");
+            mark.push_bind(self.boot.clone());
+            mark.push(", attempts = attempts + 1, unrecorded = unrecorded + 1, attempt_at = ")
+                .push_bind(self.now_ms);
+            mark.push(", attempt_key = ").push_bind(self.key_fingerprint.clone());
+            let free = " WHERE state IN ('ready', 'submitting') AND claim IS NULL AND id IN (";
+            sets::push_ids(&mut mark, free, part, ")");
+            let changed = mark.build().execute(&mut *db).await?.rows_affected();
+            sets::all_changed("jobs to be claimed", part.len(), changed)?;
+            let mut what = sets::ids(concat!(claimed!(), " AND j.id IN ("), part, ")");
+            let mut found: Vec<Claimed> = what.build_query_as().fetch_all(&mut *db).await?;
+            found.sort_by_key(|job| part.iter().position(|id| *id == job.id));
+            claimed.append(&mut found);
         }
-        let claimed: Claimed = sqlx::query_as(CLAIMED).bind(id).fetch_one(&mut *db).await?;
-        let at = (claimed.brief, claimed.run);
-        sqlx::query("UPDATE run SET submitted_at = coalesce(submitted_at, $3) WHERE brief = $1 AND run = $2")
-            .bind(at.0)
-            .bind(at.1)
-            .bind(self.now_ms)
-            .execute(&mut *db)
-            .await?;
-        follow_jobs(db, at, self.now_ms).await?;
+        let mut runs: Vec<(At, i64)> =
+            claimed.iter().map(|job| ((job.brief, job.run), self.now_ms)).collect();
+        // Jobs of one run count once.
+        runs.sort_unstable();
+        runs.dedup();
+        let submitted = (
+            "WITH claimed (brief, run, at) AS (",
+            ") UPDATE run SET submitted_at = claimed.at FROM claimed WHERE run.brief = claimed.brief AND run.run = claimed.run \
+             AND run.submitted_at IS NULL",
+        );
+        sets::change(db, submitted, &runs, |row, (of, at_ms)| {
+            bind_at(row, of);
+            row.push_bind(*at_ms);
+        })
+        .await?;
+        follow_all_jobs(db, &runs).await?;
         Ok(claimed)
     }
 

@@ -2,17 +2,17 @@
 //! "What happens to what comes in", first row that fits.
 
 use futures::future::BoxFuture;
-use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
 use super::LedgerError;
 use super::batch::announce_size;
 use super::decision::Decision;
+use super::deliveries::Decided;
+use super::newcomers::{known_identities, unheard_of};
 use super::ours::OurFailure;
 use super::outbox::{DeadLetter, insert_brief_failed, insert_dead_letter, publish_again};
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe};
 use super::runs::{Chosen, Containers, NewRun, give_jobs, make_current};
-use super::totals::bump;
 use super::writer::Write;
 use crate::brief::{Brief, Unreadable, differing_paths, only_brief_differs};
 use crate::flow::Properties;
@@ -56,8 +56,20 @@ impl Write for Decide {
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>> {
         Box::pin(async move {
             let mut decisions = Vec::with_capacity(self.deliveries.len());
-            for received in &self.deliveries {
-                decisions.push(self.decide(db, received).await?);
+            let mut known = known_identities(db, &self.deliveries).await?;
+            let mut rest = self.deliveries.as_slice();
+            while let Some(first) = rest.first() {
+                let new = unheard_of(&known, rest);
+                let (decided, later) = rest.split_at(new.len().max(1));
+                if new.is_empty() {
+                    decisions.push(self.decide(db, first).await?);
+                } else {
+                    decisions.extend(self.take_new(db, &new).await?);
+                }
+                known.extend(
+                    decided.iter().filter_map(|one| Some(one.content.as_ref().ok()?.identity.clone())),
+                );
+                rest = later;
             }
             Ok(decisions)
         })
@@ -96,34 +108,16 @@ impl Decide {
         if at.is_some() {
             self.announce_size(db, received).await?;
         }
-        let id = next_id(db, Table::Delivery).await?;
-        sqlx::query(
-            "INSERT INTO delivery (id, at, result, brief, run, message_id, redelivered) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(id)
-        .bind(self.now_ms)
-        .bind(decision.word())
-        .bind(at.map(|(brief, _)| brief))
-        .bind(at.map(|(_, run)| run))
-        .bind(&received.properties.message_id)
-        .bind(received.redelivered)
-        .execute(&mut *db)
-        .await?;
-        if let Some(at) = at {
-            let said = json!({
-                "result": decision.word(),
-                "messageId": received.properties.message_id,
-                "redelivered": received.redelivered,
-            });
-            note(db, at, self.now_ms, "received", &said).await?;
-        }
-        bump(db, "decided", 1).await?;
-        bump(db, decision.total(), 1).await?;
+        self.note_deliveries(db, &[Decided { received, decision, at }]).await?;
         Ok((decision, at.map(|(brief, _)| brief)))
     }
 
     /// Any message of a batch may say how many briefs it has, a repeat too.
-    async fn announce_size(&self, db: &mut SqliteConnection, received: &Received) -> Result<(), LedgerError> {
+    pub(super) async fn announce_size(
+        &self,
+        db: &mut SqliteConnection,
+        received: &Received,
+    ) -> Result<(), LedgerError> {
         match &received.content {
             Ok(brief) if self.input == Input::Queue && !brief.identity.batch_id.is_empty() => {
                 let Some(size) = brief.batch_size else { return Ok(()) };
@@ -197,18 +191,7 @@ impl Decide {
             )));
         }
         let id = next_id(db, Table::Brief).await?;
-        sqlx::query(
-            "INSERT INTO brief (id, project_id, batch_id, brief_id, input, run, state, touched, received_at, changed_at) \
-             VALUES ($1, $2, $3, $4, $5, 1, 'waiting', FALSE, $6, $6)",
-        )
-        .bind(id)
-        .bind(&brief.identity.project_id)
-        .bind(&brief.identity.batch_id)
-        .bind(&brief.identity.brief_id)
-        .bind(self.input.word())
-        .bind(self.now_ms)
-        .execute(&mut *db)
-        .await?;
+        self.insert_briefs(db, &[(id, &brief.identity)]).await?;
         let valid = self.start_run(db, received, brief, (id, 1)).await?;
         Ok(Verdict::Done(if valid { Decision::New } else { Decision::Invalid }, id, 1))
     }
@@ -404,7 +387,7 @@ impl Decide {
         received: &Received,
         brief: &Brief,
         at: (i64, i64),
-        state: &str,
+        state: &'static str,
     ) -> Result<(), LedgerError> {
         let new = NewRun { brief, received: &received.properties, plan: None, now_ms: self.now_ms };
         new.insert(db, at, state).await

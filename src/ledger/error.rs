@@ -66,6 +66,12 @@ pub enum LedgerError {
         /// Which one.
         kind: &'static str,
     },
+    /// An earlier version wrote it, and no worker of this one was at it yet.
+    #[error(
+        "the ledger {0} was last used by an older briefd: start the worker of this version once (briefd run), which \
+         brings it up to date; until then `briefd doctor` and `briefd ledger backup` read it"
+    )]
+    Older(PathBuf),
     /// A later version wrote it.
     #[error("the ledger {0} was written by a newer briefd: use that version or a later one")]
     Newer(PathBuf),
@@ -116,6 +122,7 @@ impl LedgerError {
             | Self::CutShort { .. }
             | Self::Emptied { .. }
             | Self::NetworkFilesystem { .. }
+            | Self::Older(_)
             | Self::Newer(_)
             | Self::Migrate { .. }
             | Self::OtherOrigin { .. }

@@ -3,10 +3,10 @@
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
 
-use super::LedgerError;
 use super::rows::{Input, detail, follow_jobs, note};
 use super::settle::{ContainerEnd, finish_container};
 use super::writer::Write;
+use super::{Ledger, LedgerError};
 
 /// Takes regenerate jobs whose container must be read before their first POST.
 #[derive(Clone, Debug)]
@@ -36,13 +36,32 @@ pub struct Inspection {
     pub made_by_job: Option<String>,
     /// A reviewer rejected it: that it is completed is no reason not to regenerate it.
     pub rejected: bool,
+    /// The API itself has told that it ended. What we gave up may be running, or be completed, all the same.
+    pub told: bool,
+    /// When a read first did not find it, milliseconds since 1970.
+    pub absent_at: Option<i64>,
 }
 
 /// `+` keeps the planner from the index of times, which would have it sort the whole backlog.
-pub(super) const UNREAD: &str = "SELECT j.id, j.brief, j.project_id, j.container, j.rejected, \
+pub(super) const UNREAD: &str = "SELECT j.id, j.brief, j.project_id, j.container, j.rejected, j.absent_at, \
+    EXISTS (SELECT 1 FROM container c WHERE c.brief = j.brief AND c.variant = j.variant AND c.status <> 'lost' \
+    AND CASE WHEN json_valid(c.record) THEN json_extract(c.record, '$.status') END IN ('completed', 'failed', 'canceled')) AS told, \
     (SELECT o.api_job_id FROM container c JOIN job o ON o.id = c.job WHERE c.brief = j.brief AND c.variant = j.variant) AS made_by_job \
     FROM job j WHERE j.state = 'ready' AND j.claim IS NULL AND j.input = $1 AND +j.due_at <= $2 \
     AND j.kind = 'regenerate' AND j.seen_before IS NULL ORDER BY j.priority DESC, j.id LIMIT $3";
+
+impl Ledger {
+    /// Whether a container is to be read before its regenerate.
+    pub async fn has_unread(&self, now_ms: i64) -> Result<bool, LedgerError> {
+        let first: Option<Inspection> = sqlx::query_as(UNREAD)
+            .bind(self.input().word())
+            .bind(now_ms)
+            .bind(1)
+            .fetch_optional(&self.reader().pool)
+            .await?;
+        Ok(first.is_some())
+    }
+}
 
 impl Write for Inspect {
     type Out = Vec<Inspection>;
@@ -87,6 +106,8 @@ pub enum Found {
     Running,
     /// Ended without a result: may be regenerated. Holds its `completedAt` and `failedAt` as JSON.
     Ended(String),
+    /// Not there, of which a single read proves nothing: again at this time, milliseconds since 1970.
+    Absent(i64),
     /// Could not be read now: again at this time, milliseconds since 1970.
     Later(i64),
 }
@@ -112,12 +133,24 @@ impl Write for Inspected {
                         .execute(db)
                         .await?;
                 }
+                Found::Absent(due_ms) => {
+                    sqlx::query(
+                        "UPDATE job SET claim = NULL, due_at = $2, absent_at = coalesce(absent_at, $3) WHERE id = $1",
+                    )
+                    .bind(self.job)
+                    .bind(due_ms)
+                    .bind(self.now_ms)
+                    .execute(db)
+                    .await?;
+                }
                 Found::Ended(seen_before) => {
-                    sqlx::query("UPDATE job SET claim = NULL, seen_before = $2 WHERE id = $1")
-                        .bind(self.job)
-                        .bind(seen_before)
-                        .execute(db)
-                        .await?;
+                    sqlx::query(
+                        "UPDATE job SET claim = NULL, seen_before = $2, absent_at = NULL WHERE id = $1",
+                    )
+                    .bind(self.job)
+                    .bind(seen_before)
+                    .execute(db)
+                    .await?;
                 }
                 Found::Running => {
                     note(db, at, self.now_ms, "found running", &detail("job", self.job)).await?;

@@ -11,6 +11,7 @@
 //! Time is handed in by the caller, in milliseconds since 1970; nothing in here reads a clock. No transaction is open
 //! across an HTTP or AMQP call. What is in here is the whole of what a `PostgreSQL` ledger would have to offer.
 
+mod accept;
 mod ages;
 mod attempt;
 mod batch;
@@ -18,6 +19,7 @@ mod cancel;
 mod claim;
 mod decide;
 mod decision;
+mod deliveries;
 mod doubt;
 mod error;
 mod file;
@@ -27,6 +29,7 @@ mod inspect;
 mod look_ups;
 mod lost;
 mod naming;
+mod newcomers;
 mod open;
 mod ours;
 mod outbox;
@@ -40,7 +43,9 @@ mod rows;
 mod running;
 mod runs;
 mod sent;
+mod sets;
 mod settle;
+mod settle_many;
 mod silence;
 mod spent;
 mod standing;

@@ -28,6 +28,10 @@ const FOLD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often, and how long apart, a worker asks for its lock before it says that it is taken.
 const LOCK_TRIES: u32 = 5;
 const LOCK_AGAIN: Duration = Duration::from_millis(100);
+/// Of the writer, in KiB, as `SQLite` wants it said.
+const CACHE_KIB: &str = "-16384";
+/// The log of changes is emptied into the ledger when it has so many pages of 4 KiB.
+const WAL_PAGES: &str = "3500";
 /// The log of changes is cut down to this once it was emptied into the ledger.
 const WAL_BYTES_KEPT: &str = "16777216";
 /// Readers at once.
@@ -223,8 +227,19 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens an existing ledger for reading only.
+    /// Opens an existing ledger of this version for reading only.
     pub async fn open(path: &Path) -> Result<Self, LedgerError> {
+        let reader = Self::open_of_any_age(path).await?;
+        let (newest, known) = reader.schema().await?;
+        if newest < known {
+            return Err(LedgerError::Older(path.to_owned()));
+        }
+        Ok(reader)
+    }
+
+    /// The same of a ledger that no worker of this version was at yet, too: for what asks only for tables that it must
+    /// have.
+    pub async fn open_of_any_age(path: &Path) -> Result<Self, LedgerError> {
         if !path.exists() {
             return Err(LedgerError::Missing(path.to_owned()));
         }
@@ -296,7 +311,12 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         // What a long reader made the log grow to is given back.
         .pragma("journal_size_limit", WAL_BYTES_KEPT)
-        .statement_cache_capacity(200)
+        // Texts of one statement for each length of a set.
+        .statement_cache_capacity(500)
+        // What is open stays in memory, however much is finished.
+        .pragma("cache_size", CACHE_KIB)
+        // Emptying the log of changes costs an fsync of both files, so not every few commits.
+        .pragma("wal_autocheckpoint", WAL_PAGES)
         // They hold bodies.
         .disable_statement_logging()
 }

@@ -4,13 +4,14 @@
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
+use uuid::Uuid;
 
 use super::cancel::{CANCELED, is_wished};
-use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe, time};
+use super::rows::{BriefRow, Input, Note, RunRow, Table, detail, next_id, note, notes, owe, time};
 use super::runs::{Chosen, Containers, give_jobs, make_current};
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, sets};
 use crate::brief::{enqueueable, keys};
-use crate::flow::{Channel, Outgoing, Properties};
+use crate::flow::{COUNTED_BY_BROKER, Channel, Outgoing, Properties};
 use crate::job::BriefState;
 use crate::record::{BATCH_FINISHED, BatchFinished, Record, RecordError, RecordType};
 
@@ -27,6 +28,19 @@ pub(super) struct DeadLetter<'a> {
     pub position: u64,
 }
 
+impl DeadLetter<'_> {
+    /// An id that follows from what came and why it is set aside. A delivery whose acknowledgement got lost comes again and
+    /// is set aside again, in a row of its own; by this id whoever reads dead letters can drop the repeat.
+    fn same_for_repeats(&self) -> Uuid {
+        let mut came = self.properties.clone();
+        // The broker counts deliveries there.
+        came.headers.retain(|name, _| !COUNTED_BY_BROKER.contains(&name.as_str()));
+        let beside = serde_json::to_vec(&came).unwrap_or_default();
+        let parts = [b"briefd/1", self.reason.as_bytes(), beside.as_slice(), self.body];
+        Uuid::new_v5(&keys::DEAD_LETTER_NAMESPACE, &parts.join(&b'\n'))
+    }
+}
+
 /// Stores a dead letter; it leaves like a record does.
 pub(super) async fn insert_dead_letter(
     db: &mut SqliteConnection,
@@ -36,30 +50,32 @@ pub(super) async fn insert_dead_letter(
 ) -> Result<(), LedgerError> {
     let id = next_id(db, Table::Outbox).await?;
     let message_id = format!("dead-{id}");
+    let same = letter.same_for_repeats();
     let mut properties = letter.properties.clone();
     let mut header = |name: &str, value: Value| {
         properties.headers.insert(name.to_owned(), value);
     };
     let cut = letter.detail.floor_char_boundary(DETAIL_BYTES);
-    header("x-briefd-id", json!(message_id));
+    header("x-briefd-id", json!(same));
     header("x-briefd-reason", json!(letter.reason));
     header("x-briefd-detail", json!(letter.detail[..cut]));
     header("x-briefd-at", json!(time(now_ms).to_string()));
     header("x-briefd-position", json!(letter.position));
     let row = NewRow {
         channel: "dead_letter",
-        input: &input.word(),
-        message_id: &message_id,
-        kind: letter.reason,
-        routing_key: "",
-        body: letter.body,
-        properties: &properties,
+        input: input.word(),
+        properties: to_text(&properties, &message_id)?,
+        message_id,
+        kind: letter.reason.to_owned(),
+        routing_key: String::new(),
+        body: letter.body.to_vec(),
         of: None,
         batch: None,
         credits: None,
         ended_ms: None,
+        made_ms: now_ms,
     };
-    row.insert(db, id, now_ms).await
+    insert_rows(db, id, &[row]).await
 }
 
 /// Stores the record of a batch that has ended.
@@ -69,65 +85,77 @@ pub(super) async fn insert_batch_record(
     now_ms: i64,
 ) -> Result<(), LedgerError> {
     let id = next_id(db, Table::Outbox).await?;
+    let message_id = finished.id().to_string();
     let row = NewRow {
         channel: "record",
-        input: &Input::Queue.word(),
-        message_id: &finished.id().to_string(),
-        kind: BATCH_FINISHED,
-        routing_key: BATCH_FINISHED,
-        body: &finished.to_bytes(),
-        properties: &finished.properties(),
-        batch: Some(&finished.batch_id),
+        input: Input::Queue.word(),
+        properties: to_text(&finished.properties(), &message_id)?,
+        message_id,
+        kind: BATCH_FINISHED.to_owned(),
+        routing_key: BATCH_FINISHED.to_owned(),
+        body: finished.to_bytes(),
+        batch: Some(finished.batch_id.clone()),
         of: None,
         credits: None,
         ended_ms: None,
+        made_ms: now_ms,
     };
-    row.insert(db, id, now_ms).await
+    insert_rows(db, id, &[row]).await
 }
 
-struct NewRow<'a> {
+/// A message that shall leave, before it has a number.
+pub(super) struct NewRow {
     channel: &'static str,
-    input: &'a str,
-    message_id: &'a str,
-    kind: &'a str,
-    routing_key: &'a str,
-    body: &'a [u8],
-    properties: &'a Properties,
+    input: String,
+    message_id: String,
+    kind: String,
+    routing_key: String,
+    body: Vec<u8>,
+    /// JSON.
+    properties: String,
     of: Option<(i64, i64, Option<i64>)>,
     /// Of a record about a whole batch: which.
-    batch: Option<&'a str>,
+    batch: Option<String>,
     credits: Option<u64>,
     ended_ms: Option<i64>,
+    /// When it was made; it is due at once.
+    made_ms: i64,
 }
 
-impl NewRow<'_> {
-    async fn insert(&self, db: &mut SqliteConnection, id: i64, now_ms: i64) -> Result<(), LedgerError> {
-        let properties = serde_json::to_string(self.properties)
-            .map_err(|error| LedgerError::Corrupt(format!("properties of {}: {error}", self.message_id)))?;
-        sqlx::query(
-            "INSERT INTO outbox (id, channel, input, message_id, kind, routing_key, body, properties, brief, run, variant, \
-             ended_at, batch_id, credits, state, due_at, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'pending', $15, $15)",
-        )
-        .bind(id)
-        .bind(self.channel)
-        .bind(self.input)
-        .bind(self.message_id)
-        .bind(self.kind)
-        .bind(self.routing_key)
-        .bind(self.body)
-        .bind(properties)
-        .bind(self.of.map(|(brief, _, _)| brief))
-        .bind(self.of.map(|(_, run, _)| run))
-        .bind(self.of.and_then(|(_, _, variant)| variant))
-        .bind(self.ended_ms)
-        .bind(self.batch)
-        .bind(self.credits.and_then(|credits| i64::try_from(credits).ok()))
-        .bind(now_ms)
-        .execute(db)
-        .await?;
-        Ok(())
+fn to_text(properties: &Properties, message_id: &str) -> Result<String, LedgerError> {
+    serde_json::to_string(properties)
+        .map_err(|error| LedgerError::Corrupt(format!("properties of {message_id}: {error}")))
+}
+
+/// Stores messages that shall leave, numbered from `first` on.
+async fn insert_rows(db: &mut SqliteConnection, first: i64, rows: &[NewRow]) -> Result<(), LedgerError> {
+    let numbered: Vec<(i64, &NewRow)> = (first..).zip(rows).collect();
+    let insert = (
+        "INSERT INTO outbox (id, channel, input, message_id, kind, routing_key, body, properties, brief, run, variant, \
+         ended_at, batch_id, credits, state, due_at, created_at) ",
+        "",
+    );
+    sets::change(db, insert, &numbered, |place, (id, row)| {
+        place.push_bind(*id).push_bind(row.channel).push_bind(row.input.clone());
+        place.push_bind(row.message_id.clone()).push_bind(row.kind.clone());
+        place.push_bind(row.routing_key.clone()).push_bind(row.body.clone());
+        place.push_bind(row.properties.clone()).push_bind(row.of.map(|(brief, _, _)| brief));
+        place.push_bind(row.of.map(|(_, run, _)| run)).push_bind(row.of.and_then(|(_, _, variant)| variant));
+        place.push_bind(row.ended_ms).push_bind(row.batch.clone());
+        place.push_bind(row.credits.and_then(|credits| i64::try_from(credits).ok()));
+        place.push_bind("pending").push_bind(row.made_ms).push_bind(row.made_ms);
+    })
+    .await?;
+    Ok(())
+}
+
+/// Stores records, in this order.
+pub(super) async fn insert_records(db: &mut SqliteConnection, rows: &[NewRow]) -> Result<(), LedgerError> {
+    if rows.is_empty() {
+        return Ok(());
     }
+    let first = next_id(db, Table::Outbox).await?;
+    insert_rows(db, first, rows).await
 }
 
 /// What a record says about its container.
@@ -156,6 +184,19 @@ pub(super) async fn insert_container_record(
     part: &ContainerPart<'_>,
     now_ms: i64,
 ) -> Result<(), LedgerError> {
+    let (row, said) = container_record(brief, run, part, now_ms)?;
+    insert_records(db, &[row]).await?;
+    notes(db, &[said]).await?;
+    owe(db, (run.brief, run.run), 0, 1).await
+}
+
+/// The record of one container, and the line about it in the brief's story.
+pub(super) fn container_record(
+    brief: &BriefRow,
+    run: &RunRow,
+    part: &ContainerPart<'_>,
+    now_ms: i64,
+) -> Result<(NewRow, Note), LedgerError> {
     let mut record = base_record(brief, run, part.kind)?;
     if let Some(container) = part.regenerated {
         record.key_text = keys::key_text(&record.identity, record.run, Some(container));
@@ -169,8 +210,7 @@ pub(super) async fn insert_container_record(
     record.error = part.error.cloned();
     record.credits_estimate = part.credits_estimate;
     record.finished_at = time(part.ended_ms);
-    insert_record(db, brief, run, (&record, Some(part.variant), part.ended_ms), now_ms).await?;
-    owe(db, (run.brief, run.run), 0, 1).await
+    record_row(brief, run, (&record, Some(part.variant), part.ended_ms), now_ms)
 }
 
 /// Ends a run without any container: one record for all of it.
@@ -187,7 +227,9 @@ pub(super) async fn insert_brief_failed(
     record.error = Some(error.clone());
     record.finished_at = time(now_ms);
     owe(db, at, 1 - run.owed, 0).await?;
-    insert_record(db, &brief, &run, (&record, None, now_ms), now_ms).await?;
+    let (row, said) = record_row(&brief, &run, (&record, None, now_ms), now_ms)?;
+    insert_records(db, &[row]).await?;
+    notes(db, &[said]).await?;
     owe(db, at, 0, 1).await?;
     let state = if error.code == "CANCELED" { BriefState::Canceled } else { BriefState::Failed };
     end_run(db, at, state, now_ms).await
@@ -286,13 +328,12 @@ fn base_record(brief: &BriefRow, run: &RunRow, kind: RecordType) -> Result<Recor
     })
 }
 
-async fn insert_record(
-    db: &mut SqliteConnection,
+fn record_row(
     brief: &BriefRow,
     run: &RunRow,
     (record, variant, ended_ms): (&Record, Option<i64>, i64),
     now_ms: i64,
-) -> Result<(), LedgerError> {
+) -> Result<(NewRow, Note), LedgerError> {
     let headers = [("traceparent", &run.traceparent), ("tracestate", &run.tracestate)];
     let received = Properties {
         correlation_id: run.correlation_id.clone(),
@@ -302,24 +343,23 @@ async fn insert_record(
             .collect(),
         ..Properties::default()
     };
-    let properties = record.properties(&received);
-    let id = next_id(db, Table::Outbox).await?;
+    let message_id = record.id().to_string();
+    let detail = json!({ "type": record.kind.word(), "variant": variant, "messageId": message_id });
     let row = NewRow {
         channel: "record",
-        input: &brief.input,
-        message_id: &record.id().to_string(),
-        kind: record.kind.word(),
-        routing_key: &record.routing_key(),
-        body: &record.to_bytes(),
-        properties: &properties,
+        input: brief.input.clone(),
+        properties: to_text(&record.properties(&received), &message_id)?,
+        message_id,
+        kind: record.kind.word().to_owned(),
+        routing_key: record.routing_key(),
+        body: record.to_bytes(),
         of: Some((run.brief, run.run, variant)),
         credits: record.credits_estimate,
         ended_ms: Some(ended_ms),
+        made_ms: now_ms,
         batch: None,
     };
-    row.insert(db, id, now_ms).await?;
-    let said = json!({ "type": record.kind.word(), "variant": variant, "messageId": row.message_id });
-    note(db, (run.brief, run.run), now_ms, "record", &said).await
+    Ok((row, Note { of: (run.brief, run.run), at_ms: now_ms, what: "record", detail }))
 }
 
 fn raw(text: &str) -> Result<Box<RawValue>, LedgerError> {

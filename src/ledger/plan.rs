@@ -198,6 +198,8 @@ pub struct ApprovePlan {
     pub plan: i64,
     /// Start so many first, and wait for them; `None`: as it was planned. 0 also lets a stopped plan go on.
     pub canary: Option<u64>,
+    /// Who says so, and why; '': as it was planned. It is the one who spends that the story names.
+    pub said: (String, String),
     /// Milliseconds since 1970.
     pub now_ms: i64,
 }
@@ -238,11 +240,17 @@ impl Write for ApprovePlan {
                     _,
                 ) => return Ok(Approved::Already(state)),
             };
-            sqlx::query("UPDATE plan SET state = $2, canary = $3, changed_at = $4 WHERE id = $1")
+            let (who, reason) = &self.said;
+            sqlx::query(
+                "UPDATE plan SET state = $2, canary = $3, changed_at = $4, \
+                 who = coalesce(nullif($5, ''), who), reason = coalesce(nullif($6, ''), reason) WHERE id = $1",
+            )
                 .bind(self.plan)
                 .bind(PlanState::Starting.word())
                 .bind(canary)
                 .bind(self.now_ms)
+                .bind(who)
+                .bind(reason)
                 .execute(db)
                 .await?;
             Ok(approved)

@@ -6,6 +6,8 @@
 //! Never pruned is what is open, unknown, parked, given up as lost (a result may still come), not published yet, or
 //! part of a batch of which something is open or younger: a batch is told of as a whole. Steps are small, because
 //! everything else of the ledger waits for each.
+//!
+//! Plans of reruns go by their own age, unless they are being carried out. What they started belongs to its briefs.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,9 @@ use sqlx::sqlite::SqliteConnection;
 use super::totals::bump;
 use super::writer::Write;
 use super::{LedgerError, Reader};
+
+/// A step that has taken so long leaves the rest to the next one.
+const LONG: Duration = Duration::from_millis(15);
 
 /// One step of pruning.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +39,8 @@ pub struct Pruned {
     pub briefs: usize,
     /// Decisions about messages that could not be used, with their dead letters.
     pub set_aside: usize,
+    /// Rows of plans that nobody carries out any more.
+    pub planned: usize,
     /// How long everything else of the ledger waited for it, the commit aside.
     pub took: Duration,
 }
@@ -62,18 +69,32 @@ pub(super) const DEAD_SENT: &str = "SELECT id FROM outbox WHERE channel = 'dead_
 pub(super) const SET_ASIDE: &str =
     "SELECT id FROM delivery WHERE brief IS NULL AND at < $1 ORDER BY at, id LIMIT $2";
 
+/// The newest stays: its number must not be given again.
+pub(super) const OLD_PLAN: &str = "SELECT id FROM plan WHERE state IN ('draft', 'planned', 'stopped', 'started') \
+    AND changed_at < $1 AND id < (SELECT max(id) FROM plan) ORDER BY changed_at, id LIMIT 1";
+
 impl Write for Prune {
     type Out = Pruned;
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Pruned, LedgerError>> {
         Box::pin(async move {
             let began = Instant::now();
-            let briefs = self.ids(db, PRUNABLE).await?;
-            for brief in &briefs {
-                self.bury(db, *brief).await?;
+            let mut pruned = Pruned::default();
+            for brief in self.ids(db, PRUNABLE).await? {
+                if began.elapsed() >= LONG {
+                    break;
+                }
+                self.bury(db, brief).await?;
+                pruned.briefs += 1;
             }
-            let set_aside = self.forget_set_aside(db).await?;
-            Ok(Pruned { briefs: briefs.len(), set_aside, took: began.elapsed() })
+            // One thing in a step where the first one takes long.
+            if pruned.briefs == 0 {
+                pruned.set_aside = self.forget_set_aside(db).await?;
+            }
+            if pruned.briefs + pruned.set_aside == 0 {
+                pruned.planned = self.forget_plan(db).await?;
+            }
+            Ok(Pruned { took: began.elapsed(), ..pruned })
         })
     }
 }
@@ -143,6 +164,32 @@ impl Prune {
             count_pruned(db, &result, 1).await?;
         }
         Ok(letters.len().max(deliveries.len()))
+    }
+}
+
+impl Prune {
+    /// Part of the oldest plan, and the plan itself with the last of its rows; returns how many rows.
+    async fn forget_plan(&self, db: &mut SqliteConnection) -> Result<usize, LedgerError> {
+        let plan: Option<i64> =
+            sqlx::query_scalar(OLD_PLAN).bind(self.before_ms).fetch_optional(&mut *db).await?;
+        let Some(plan) = plan else { return Ok(0) };
+        let rows = sqlx::query(
+            "DELETE FROM plan_row WHERE plan = $1 \
+             AND place IN (SELECT place FROM plan_row WHERE plan = $1 ORDER BY place LIMIT $2)",
+        )
+        .bind(plan)
+        .bind(self.limit)
+        .execute(&mut *db)
+        .await?
+        .rows_affected();
+        let gone = sqlx::query(
+            "DELETE FROM plan WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM plan_row WHERE plan = $1)",
+        )
+        .bind(plan)
+        .execute(db)
+        .await?
+        .rows_affected();
+        Ok(usize::try_from(rows + gone).unwrap_or(usize::MAX))
     }
 }
 

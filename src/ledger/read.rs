@@ -85,13 +85,6 @@ impl StateCounts {
         *self.0.entry(state).or_default() += n;
     }
 
-    /// Counts those of `other`, too.
-    pub fn add_all(&mut self, other: &Self) {
-        for (state, n) in &other.0 {
-            self.add(*state, *n);
-        }
-    }
-
     /// All of them.
     pub fn total(&self) -> i64 {
         self.0.values().sum()

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 
-use super::LedgerError;
-use super::totals::bump;
+use super::totals::bump_all;
+use super::{LedgerError, sets};
 use crate::brief::Identity;
 use crate::job::BriefState;
 
@@ -82,6 +82,16 @@ impl BriefRow {
         .await?)
     }
 
+    /// Those with these ids, one part of a set.
+    pub(super) async fn by_ids(db: &mut SqliteConnection, part: &[i64]) -> Result<Vec<Self>, LedgerError> {
+        let mut query = sets::ids(
+            "SELECT id, project_id, batch_id, brief_id, input, run, state, touched, pruned_at FROM brief WHERE id IN (",
+            part,
+            ")",
+        );
+        Ok(query.build_query_as().fetch_all(db).await?)
+    }
+
     pub(super) async fn by_id(db: &mut SqliteConnection, id: i64) -> Result<Self, LedgerError> {
         Ok(sqlx::query_as(
             "SELECT id, project_id, batch_id, brief_id, input, run, state, touched, pruned_at FROM brief WHERE id = $1",
@@ -133,6 +143,17 @@ impl RunRow {
         .await?)
     }
 
+    /// These runs, one part of a set.
+    pub(super) async fn all(db: &mut SqliteConnection, part: &[At]) -> Result<Vec<Self>, LedgerError> {
+        let select = (
+            "WITH wanted (brief, run) AS (",
+            ") SELECT r.brief, r.run, fingerprint, request, metadata, format, variant_count, priority, not_before, expires_at, \
+             correlation_id, traceparent, tracestate, enqueued_at, received_at, submitted_at, state, owed, made \
+             FROM wanted w CROSS JOIN run r WHERE r.brief = w.brief AND r.run = w.run",
+        );
+        Ok(sets::lists(select, part, bind_at).build_query_as().fetch_all(db).await?)
+    }
+
     pub(super) async fn get(db: &mut SqliteConnection, brief: i64, run: i64) -> Result<Self, LedgerError> {
         Self::find(db, brief, run)
             .await?
@@ -171,96 +192,161 @@ impl Table {
     }
 }
 
+/// A brief's run, by numbers.
+pub(super) type At = (i64, i64);
+
+/// A line of a brief's story.
+pub(super) struct Note {
+    pub of: At,
+    pub at_ms: i64,
+    pub what: &'static str,
+    /// JSON.
+    pub detail: Value,
+}
+
 /// Adds a line to a brief's story.
 pub(super) async fn note(
     db: &mut SqliteConnection,
-    (brief, run): (i64, i64),
-    at: i64,
-    what: &str,
+    of: At,
+    at_ms: i64,
+    what: &'static str,
     detail: &Value,
 ) -> Result<(), LedgerError> {
-    let id = next_id(db, Table::History).await?;
-    sqlx::query("INSERT INTO history (id, brief, run, at, what, detail) VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(id)
-        .bind(brief)
-        .bind(run)
-        .bind(at)
-        .bind(what)
-        .bind(detail.to_string())
-        .execute(db)
-        .await?;
+    notes(db, &[Note { of, at_ms, what, detail: detail.clone() }]).await
+}
+
+/// Adds lines to stories, in this order.
+pub(super) async fn notes(db: &mut SqliteConnection, notes: &[Note]) -> Result<(), LedgerError> {
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let first = next_id(db, Table::History).await?;
+    let numbered: Vec<(i64, &Note)> = (first..).zip(notes).collect();
+    let insert = ("INSERT INTO history (id, brief, run, at, what, detail) ", "");
+    sets::change(db, insert, &numbered, |row, (id, note)| {
+        row.push_bind(*id).push_bind(note.of.0).push_bind(note.of.1).push_bind(note.at_ms);
+        row.push_bind(note.what).push_bind(note.detail.to_string());
+    })
+    .await?;
     Ok(())
+}
+
+/// A run that comes into another state, and its brief with it if it is the current one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved {
+    pub of: At,
+    pub state: BriefState,
+    pub at_ms: i64,
 }
 
 /// Moves the current run of a brief, and the brief with it, to `state`.
 pub(super) async fn move_brief(
     db: &mut SqliteConnection,
-    (brief, run): (i64, i64),
+    of: At,
     state: BriefState,
-    at: i64,
+    at_ms: i64,
 ) -> Result<(), LedgerError> {
-    sqlx::query("UPDATE run SET state = $3 WHERE brief = $1 AND run = $2")
-        .bind(brief)
-        .bind(run)
-        .bind(state.word())
-        .execute(&mut *db)
-        .await?;
-    sqlx::query("UPDATE brief SET state = $3, changed_at = $4 WHERE id = $1 AND run = $2")
-        .bind(brief)
-        .bind(run)
-        .bind(state.word())
-        .bind(at)
-        .execute(db)
-        .await?;
+    move_briefs(db, &[Moved { of, state, at_ms }]).await
+}
+
+/// The same for many.
+pub(super) async fn move_briefs(db: &mut SqliteConnection, moved: &[Moved]) -> Result<(), LedgerError> {
+    let run = (
+        "WITH moved (brief, run, state) AS (",
+        ") UPDATE run SET state = moved.state FROM moved WHERE run.brief = moved.brief AND run.run = moved.run",
+    );
+    sets::change(db, run, moved, |row, one| {
+        bind_at(row, &one.of);
+        row.push_bind(one.state.word());
+    })
+    .await?;
+    let brief = (
+        "WITH moved (brief, run, state, at) AS (",
+        ") UPDATE brief SET state = moved.state, changed_at = moved.at FROM moved \
+         WHERE brief.id = moved.brief AND brief.run = moved.run",
+    );
+    sets::change(db, brief, moved, |row, one| {
+        bind_at(row, &one.of);
+        row.push_bind(one.state.word()).push_bind(one.at_ms);
+    })
+    .await?;
     Ok(())
 }
 
+/// Binds the numbers of a brief's run.
+pub(super) fn bind_at(row: &mut sets::Values<'_>, (brief, run): &At) {
+    row.push_bind(*brief).push_bind(*run);
+}
+
 /// The state of an open run follows from its jobs, trouble first; the brief moves with it.
-pub(super) async fn follow_jobs(
+pub(super) async fn follow_jobs(db: &mut SqliteConnection, of: At, now_ms: i64) -> Result<(), LedgerError> {
+    follow_all_jobs(db, &[(of, now_ms)]).await
+}
+
+/// The same for many, each at its time.
+pub(super) async fn follow_all_jobs(
     db: &mut SqliteConnection,
-    at: (i64, i64),
-    now_ms: i64,
+    runs: &[(At, i64)],
 ) -> Result<(), LedgerError> {
-    let (parked, submitting, running): (i64, i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE state = 'parked'), count(*) FILTER (WHERE state = 'submitting'), \
-         count(*) FILTER (WHERE state = 'running') FROM job WHERE brief = $1 AND run = $2",
-    )
-    .bind(at.0)
-    .bind(at.1)
-    .fetch_one(&mut *db)
-    .await?;
-    let state = if parked > 0 {
-        BriefState::Parked
-    } else if submitting > 0 {
-        BriefState::Submitting
-    } else if running > 0 {
-        BriefState::Running
-    } else {
-        BriefState::Waiting
-    };
-    move_brief(db, at, state, now_ms).await
+    let counts = (
+        "WITH followed (brief, run, at) AS (",
+        ") SELECT f.brief, f.run, f.at, count(*) FILTER (WHERE j.state = 'parked'), \
+         count(*) FILTER (WHERE j.state = 'submitting'), count(*) FILTER (WHERE j.state = 'running') \
+         FROM followed f LEFT JOIN job j ON j.brief = f.brief AND j.run = f.run GROUP BY f.brief, f.run, f.at",
+    );
+    let mut moved = Vec::with_capacity(runs.len());
+    for part in sets::parts(runs) {
+        let mut statement = sets::lists(counts, part, |row, (of, at_ms)| {
+            bind_at(row, of);
+            row.push_bind(*at_ms);
+        });
+        let counted: Vec<(i64, i64, i64, i64, i64, i64)> =
+            statement.build_query_as().fetch_all(&mut *db).await?;
+        for (brief, run, at_ms, parked, submitting, running) in counted {
+            let state = if parked > 0 {
+                BriefState::Parked
+            } else if submitting > 0 {
+                BriefState::Submitting
+            } else if running > 0 {
+                BriefState::Running
+            } else {
+                BriefState::Waiting
+            };
+            moved.push(Moved { of: (brief, run), state, at_ms });
+        }
+    }
+    move_briefs(db, &moved).await
+}
+
+/// By how much a run owes more records, and has made more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Debt {
+    pub of: At,
+    pub owed: i64,
+    pub made: i64,
 }
 
 /// Changes how many records a run owes and has made, and the running totals with it (P8).
-pub(super) async fn owe(
-    db: &mut SqliteConnection,
-    (brief, run): (i64, i64),
-    owed: i64,
-    made: i64,
-) -> Result<(), LedgerError> {
-    if owed == 0 && made == 0 {
-        return Ok(());
-    }
-    sqlx::query("UPDATE run SET owed = owed + $3, made = made + $4 WHERE brief = $1 AND run = $2")
-        .bind(brief)
-        .bind(run)
-        .bind(owed)
-        .bind(made)
-        .execute(&mut *db)
-        .await?;
-    bump(db, "owed", owed).await?;
-    bump(db, "made", made).await?;
-    bump(db, "open", owed - made).await
+pub(super) async fn owe(db: &mut SqliteConnection, of: At, owed: i64, made: i64) -> Result<(), LedgerError> {
+    owe_all(db, &[Debt { of, owed, made }]).await
+}
+
+/// The same for many.
+pub(super) async fn owe_all(db: &mut SqliteConnection, changes: &[Debt]) -> Result<(), LedgerError> {
+    let changes: Vec<Debt> =
+        changes.iter().filter(|change| change.owed != 0 || change.made != 0).copied().collect();
+    let statement = (
+        "WITH changed (brief, run, owed, made) AS (",
+        ") UPDATE run SET owed = run.owed + changed.owed, made = run.made + changed.made FROM changed \
+         WHERE run.brief = changed.brief AND run.run = changed.run",
+    );
+    sets::change(db, statement, &changes, |row, change| {
+        bind_at(row, &change.of);
+        row.push_bind(change.owed).push_bind(change.made);
+    })
+    .await?;
+    let (owed, made) = changes.iter().fold((0, 0), |(owed, made), one| (owed + one.owed, made + one.made));
+    bump_all(db, &[("owed", owed), ("made", made), ("open", owed - made)]).await
 }
 
 /// Milliseconds as a timestamp; what cannot be a time becomes 1970.

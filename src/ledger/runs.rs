@@ -3,10 +3,10 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::LedgerError;
 use super::plan::Take;
-use super::rows::{BriefRow, RunRow, Table, move_brief, next_id, owe};
-use crate::brief::{Brief, body, keys, regenerate_body};
+use super::rows::{At, BriefRow, RunRow, Table, bind_at, move_brief, next_id, owe};
+use super::{LedgerError, sets};
+use crate::brief::{Brief, Identity, body, keys, regenerate_body};
 use crate::flow::Properties;
 use crate::job::BriefState;
 
@@ -25,41 +25,44 @@ impl NewRun<'_> {
     pub(super) async fn insert(
         &self,
         db: &mut SqliteConnection,
-        (id, run): (i64, i64),
-        state: &str,
+        at: At,
+        state: &'static str,
     ) -> Result<(), LedgerError> {
-        let Self { brief, received, .. } = self;
-        let text = |name: &str| received.headers.get(name).and_then(|value| value.as_str());
-        let ms = |time: Option<jiff::Timestamp>| time.map(jiff::Timestamp::as_millisecond);
-        sqlx::query(
-            "INSERT INTO run (brief, run, fingerprint, request, metadata, format, variant_count, priority, not_before, \
-             expires_at, batch_size, message_id, correlation_id, traceparent, tracestate, enqueued_at, received_at, state, \
-             owed, made, plan) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, 0, $19)",
-        )
-        .bind(id)
-        .bind(run)
-        .bind(brief.fingerprint.to_string())
-        .bind(&brief.request)
-        .bind(&brief.metadata)
-        .bind(&brief.format)
-        .bind(i64::from(brief.variant_count))
-        .bind(i64::from(brief.priority))
-        .bind(ms(brief.not_before))
-        .bind(ms(brief.expires_at))
-        .bind(brief.batch_size.and_then(|size| i64::try_from(size).ok()))
-        .bind(&received.message_id)
-        .bind(&received.correlation_id)
-        .bind(text("traceparent"))
-        .bind(text("tracestate"))
-        .bind(ms(received.timestamp))
-        .bind(self.now_ms)
-        .bind(state)
-        .bind(self.plan)
-        .execute(db)
-        .await?;
-        Ok(())
+        insert_runs(db, &[(at, self)], state, 0).await
     }
+}
+
+/// Stores runs without jobs, each of which owes `owed` records for each variant.
+pub(super) async fn insert_runs(
+    db: &mut SqliteConnection,
+    runs: &[(At, &NewRun<'_>)],
+    state: &'static str,
+    owed: i64,
+) -> Result<(), LedgerError> {
+    let insert = (
+        "INSERT INTO run (brief, run, fingerprint, request, metadata, format, variant_count, priority, not_before, \
+         expires_at, batch_size, message_id, correlation_id, traceparent, tracestate, enqueued_at, received_at, state, \
+         owed, made, plan) ",
+        "",
+    );
+    sets::change(db, insert, runs, |row, (at, run)| {
+        let NewRun { brief, received, plan, now_ms } = run;
+        let text =
+            |name: &str| received.headers.get(name).and_then(|value| value.as_str()).map(str::to_owned);
+        let ms = |time: Option<jiff::Timestamp>| time.map(jiff::Timestamp::as_millisecond);
+        bind_at(row, at);
+        row.push_bind(brief.fingerprint.to_string()).push_bind(brief.request.clone());
+        row.push_bind(brief.metadata.clone()).push_bind(brief.format.clone());
+        row.push_bind(i64::from(brief.variant_count)).push_bind(i64::from(brief.priority));
+        row.push_bind(ms(brief.not_before)).push_bind(ms(brief.expires_at));
+        row.push_bind(brief.batch_size.and_then(|size| i64::try_from(size).ok()));
+        row.push_bind(received.message_id.clone()).push_bind(received.correlation_id.clone());
+        row.push_bind(text("traceparent")).push_bind(text("tracestate"));
+        row.push_bind(ms(received.timestamp)).push_bind(*now_ms).push_bind(state);
+        row.push_bind(owed * i64::from(brief.variant_count)).push_bind(0_i64).push_bind(*plan);
+    })
+    .await?;
+    Ok(())
 }
 
 /// Makes a stored run the brief's current one.
@@ -162,13 +165,13 @@ pub(super) async fn give_jobs(
 
 /// When a job may start, and with what guard.
 #[derive(Clone, Copy)]
-struct Due {
-    at_ms: i64,
-    send_container_id: bool,
+pub(super) struct Due {
+    pub at_ms: i64,
+    pub send_container_id: bool,
 }
 
 /// The container that a job makes anew.
-struct Regenerated {
+pub(super) struct Regenerated {
     variant: i64,
     id: String,
     body: String,
@@ -181,37 +184,60 @@ async fn insert_job(
     container: Option<Regenerated>,
     due: Due,
 ) -> Result<(), LedgerError> {
-    let number = u32::try_from(run.run).unwrap_or(u32::MAX);
-    let key_text = keys::key_text(&brief.identity(), number, container.as_ref().map(|one| one.id.as_str()));
-    let alias = (container.is_none() && due.send_container_id).then(|| keys::container_id(&key_text));
-    let rejected = container.as_ref().is_some_and(|one| one.rejected);
-    let (kind, variant, id, body) = match container {
-        None => ("generate", None, None, body(&run.request, alias)),
-        Some(one) => ("regenerate", Some(one.variant), Some(one.id), one.body),
+    let job = NewJob {
+        brief: brief.id,
+        run: run.run,
+        identity: &brief.identity(),
+        input: &brief.input,
+        request: &run.request,
+        priority: run.priority,
+        expires_ms: run.expires_at,
+        container,
+        due,
     };
-    let job = next_id(db, Table::Job).await?;
-    sqlx::query(
+    insert_jobs(db, &[job]).await
+}
+
+/// A job before it has a number.
+pub(super) struct NewJob<'a> {
+    pub brief: i64,
+    pub run: i64,
+    pub identity: &'a Identity,
+    /// Whose it is, in the ledger's word.
+    pub input: &'a str,
+    pub request: &'a str,
+    pub priority: i64,
+    pub expires_ms: Option<i64>,
+    /// `None`: a `generate`.
+    pub container: Option<Regenerated>,
+    pub due: Due,
+}
+
+/// Stores jobs, in this order.
+pub(super) async fn insert_jobs(db: &mut SqliteConnection, jobs: &[NewJob<'_>]) -> Result<(), LedgerError> {
+    let first = next_id(db, Table::Job).await?;
+    let numbered: Vec<(i64, &NewJob<'_>)> = (first..).zip(jobs).collect();
+    let insert = (
         "INSERT INTO job (id, brief, run, kind, container, variant, input, project_id, batch_id, priority, \
-         idempotency_key, alias, body, state, due_at, expires_at, rejected) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'ready', $14, $15, $16)",
-    )
-    .bind(job)
-    .bind(brief.id)
-    .bind(run.run)
-    .bind(kind)
-    .bind(id)
-    .bind(variant)
-    .bind(&brief.input)
-    .bind(&brief.project_id)
-    .bind(&brief.batch_id)
-    .bind(run.priority)
-    .bind(keys::idempotency_key(&key_text).to_string())
-    .bind(alias.map(|alias| alias.to_string()))
-    .bind(body)
-    .bind(due.at_ms)
-    .bind(run.expires_at)
-    .bind(rejected)
-    .execute(db)
+         idempotency_key, alias, body, state, due_at, expires_at, rejected) ",
+        "",
+    );
+    sets::change(db, insert, &numbered, |row, (id, job)| {
+        let number = u32::try_from(job.run).unwrap_or(u32::MAX);
+        let container = job.container.as_ref();
+        let key_text = keys::key_text(job.identity, number, container.map(|one| one.id.as_str()));
+        let alias = (container.is_none() && job.due.send_container_id).then(|| keys::container_id(&key_text));
+        let body = container.map_or_else(|| body(job.request, alias), |one| one.body.clone());
+        row.push_bind(*id).push_bind(job.brief).push_bind(job.run);
+        row.push_bind(if container.is_none() { "generate" } else { "regenerate" });
+        row.push_bind(container.map(|one| one.id.clone())).push_bind(container.map(|one| one.variant));
+        row.push_bind(job.input.to_owned()).push_bind(job.identity.project_id.clone());
+        row.push_bind(job.identity.batch_id.clone()).push_bind(job.priority);
+        row.push_bind(keys::idempotency_key(&key_text).to_string());
+        row.push_bind(alias.map(|alias| alias.to_string())).push_bind(body).push_bind("ready");
+        row.push_bind(job.due.at_ms).push_bind(job.expires_ms);
+        row.push_bind(container.is_some_and(|one| one.rejected));
+    })
     .await?;
     Ok(())
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
+use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
 
-use super::LedgerError;
 use super::writer::Write;
+use super::{LedgerError, sets};
 use crate::flow::SendOutcome;
 
 /// A message that closed its channel this often while alone is parked.
@@ -79,15 +80,26 @@ impl Write for MarkSent {
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<usize, LedgerError>> {
         Box::pin(async move {
+            let confirmed = |sent: &&Sent| sent.outcome == SendOutcome::Sent;
+            let rows: Vec<i64> = self.sent.iter().filter(confirmed).map(|sent| sent.row).collect();
+            self.confirm(db, &rows).await?;
             let mut parked = 0;
             let mut unroutable = BTreeMap::new();
-            for sent in &self.sent {
+            let mut forbidden = BTreeMap::new();
+            for sent in self.sent.iter().filter(|sent| !confirmed(sent)) {
                 parked += usize::from(self.mark(db, sent).await?);
                 if sent.outcome == SendOutcome::Unroutable && !sent.drop_unroutable {
                     let key = RoutingKey::of(db, sent.row).await?;
                     let until_ms = unroutable.entry(key).or_insert(sent.retry_ms);
                     *until_ms = sent.retry_ms.max(*until_ms);
                 }
+                if sent.outcome == SendOutcome::Forbidden {
+                    let key = RoutingKey::of(db, sent.row).await?;
+                    forbidden.insert((key.input, key.channel), sent.retry_ms);
+                }
+            }
+            for ((input, channel), until_ms) in forbidden {
+                delay_exchange(db, (&input, &channel), until_ms).await?;
             }
             for (key, until_ms) in unroutable {
                 key.delay(db, until_ms).await?;
@@ -102,20 +114,23 @@ impl Write for MarkSent {
 }
 
 impl MarkSent {
+    /// Notes real confirmations. A dead letter's body is the broker's now; a record's is kept for the next time.
+    async fn confirm(&self, db: &mut SqliteConnection, rows: &[i64]) -> Result<(), LedgerError> {
+        for part in sets::parts(rows) {
+            let mut update = QueryBuilder::new("UPDATE outbox SET state = 'sent', sent_at = ");
+            update.push_bind(self.now_ms);
+            let more = ", sends = sends + 1, attempts = 0, body = CASE channel WHEN 'dead_letter' THEN x'' ELSE body END \
+                 WHERE state = 'pending' AND id IN (";
+            sets::push_ids(&mut update, more, part, ")");
+            update.build().execute(&mut *db).await?;
+        }
+        Ok(())
+    }
+
     /// Notes one outcome; `true`: the row is parked.
     async fn mark(&self, db: &mut SqliteConnection, sent: &Sent) -> Result<bool, LedgerError> {
         match sent.outcome {
-            SendOutcome::Sent => {
-                sqlx::query(
-                    "UPDATE outbox SET state = 'sent', sent_at = $2, sends = sends + 1, attempts = 0, \
-                     body = CASE channel WHEN 'dead_letter' THEN x'' ELSE body END WHERE id = $1 AND state = 'pending'",
-                )
-                .bind(sent.row)
-                .bind(self.now_ms)
-                .execute(db)
-                .await?;
-                Ok(false)
-            }
+            SendOutcome::Sent => self.confirm(db, &[sent.row]).await.map(|()| false),
             SendOutcome::Unroutable if sent.drop_unroutable => {
                 sqlx::query("UPDATE outbox SET state = 'dropped' WHERE id = $1 AND state = 'pending'")
                     .bind(sent.row)
@@ -123,7 +138,9 @@ impl MarkSent {
                     .await?;
                 Ok(false)
             }
-            SendOutcome::Unroutable | SendOutcome::Refused => self.delay(db, sent, false).await,
+            SendOutcome::Unroutable | SendOutcome::Refused | SendOutcome::Forbidden => {
+                self.delay(db, sent, false).await
+            }
             SendOutcome::Unknown { channel_closed } => {
                 self.delay(db, sent, channel_closed && sent.was_alone).await
             }
@@ -159,6 +176,23 @@ impl MarkSent {
             .await?;
         Ok(changed.rows_affected() == 1)
     }
+}
+
+/// Everything that goes to one exchange waits: we may not publish there.
+async fn delay_exchange(
+    db: &mut SqliteConnection,
+    (input, channel): (&str, &str),
+    until_ms: i64,
+) -> Result<(), LedgerError> {
+    sqlx::query(
+        "UPDATE outbox SET due_at = $3 WHERE state = 'pending' AND input = $1 AND channel = $2 AND due_at < $3",
+    )
+    .bind(input)
+    .bind(channel)
+    .bind(until_ms)
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Where messages go that nobody is bound for.

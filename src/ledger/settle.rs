@@ -1,15 +1,18 @@
 //! How running jobs end: containers that have ended become records, in the transaction that says so.
 
+use std::collections::HashMap;
+
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
-use super::LedgerError;
 use super::ours::OurFailure;
 use super::outbox::{ContainerPart, end_run, insert_container_record};
-use super::rows::{BriefRow, RunRow, follow_jobs, note};
+use super::rows::{At, BriefRow, RunRow, follow_jobs, note};
+use super::settle_many::settle_usual;
 use super::writer::Write;
+use super::{LedgerError, sets};
 use crate::job::BriefState;
 use crate::record::{RecordError, RecordType};
 
@@ -97,29 +100,41 @@ pub struct Of {
     pub brief: String,
     /// What was asked for or became of it, when known.
     pub format: Option<String>,
+    /// W3C trace context of its message.
+    pub traceparent: Option<String>,
 }
+
+/// Project, batch and brief; format; `traceparent`.
+type Named = (String, String, String, Option<String>, Option<String>);
 
 impl Of {
     /// Whose job this is; nobody's, if there is no such job.
     pub(super) async fn job(db: &mut SqliteConnection, job: i64) -> Result<Self, LedgerError> {
-        let found: Option<(String, String, String, Option<String>)> = sqlx::query_as(
-            "SELECT b.project_id, b.batch_id, b.brief_id, coalesce(j.format, r.format) FROM job j \
+        let found: Option<Named> = sqlx::query_as(
+            "SELECT b.project_id, b.batch_id, b.brief_id, coalesce(j.format, r.format), r.traceparent FROM job j \
              JOIN brief b ON b.id = j.brief JOIN run r ON r.brief = j.brief AND r.run = j.run WHERE j.id = $1",
         )
         .bind(job)
         .fetch_optional(db)
         .await?;
-        let of =
-            |(project, batch, brief, format)| Self { brief: format!("{project}/{batch}/{brief}"), format };
+        let of = |(project, batch, brief, format, traceparent)| Self {
+            brief: format!("{project}/{batch}/{brief}"),
+            format,
+            traceparent,
+        };
         Ok(found.map(of).unwrap_or_default())
     }
 }
 
 impl Write for Settle {
     type Out = Settled;
+    const TOGETHER: bool = true;
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Settled, LedgerError>> {
         Box::pin(async move {
+            if let Some(Some(settled)) = settle_usual(db, &[self]).await?.pop() {
+                return Ok(settled);
+            }
             let mut settled = Settled { of: Of::job(db, self.job).await?, ..Settled::default() };
             for end in &self.ends {
                 settled.newly.push(finish_container(db, self.job, end, self.now_ms).await?);
@@ -132,6 +147,13 @@ impl Write for Settle {
         })
     }
 
+    fn apply_together<'a>(
+        writes: &'a [&'a Self],
+        db: &'a mut SqliteConnection,
+    ) -> BoxFuture<'a, Result<Vec<Option<Settled>>, LedgerError>> {
+        Box::pin(settle_usual(db, writes))
+    }
+
     fn rows(&self) -> usize {
         self.ends.len().max(1)
     }
@@ -139,6 +161,7 @@ impl Write for Settle {
 
 #[derive(sqlx::FromRow)]
 pub(super) struct JobRow {
+    pub id: i64,
     pub brief: i64,
     pub run: i64,
     pub kind: String,
@@ -148,12 +171,30 @@ pub(super) struct JobRow {
 
 impl JobRow {
     pub(super) async fn running(db: &mut SqliteConnection, job: i64) -> Result<Option<Self>, LedgerError> {
-        Ok(sqlx::query_as(
-            "SELECT brief, run, kind, api_job_id, format FROM job WHERE id = $1 AND state = 'running'",
-        )
-        .bind(job)
-        .fetch_optional(db)
-        .await?)
+        Ok(Self::running_all(db, &[job]).await?.remove(&job))
+    }
+
+    /// Those of these that run, by their numbers.
+    pub(super) async fn running_all(
+        db: &mut SqliteConnection,
+        jobs: &[i64],
+    ) -> Result<HashMap<i64, Self>, LedgerError> {
+        let mut running = HashMap::with_capacity(jobs.len());
+        for part in sets::parts(jobs) {
+            let select = (
+                "SELECT id, brief, run, kind, api_job_id, format FROM job WHERE id IN (",
+                ") AND state = 'running'",
+            );
+            let mut query = sets::ids(select.0, part, select.1);
+            let rows: Vec<Self> = query.build_query_as().fetch_all(&mut *db).await?;
+            running.extend(rows.into_iter().map(|row| (row.id, row)));
+        }
+        Ok(running)
+    }
+
+    /// Its brief's run.
+    pub(super) fn at(&self) -> At {
+        (self.brief, self.run)
     }
 
     /// What the record of a container that has ended says.
@@ -219,24 +260,15 @@ async fn finish_job_if_complete(
     row: &JobRow,
     now_ms: i64,
 ) -> Result<(), LedgerError> {
-    let (running, completed, canceled, all): (i64, i64, i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE status = 'running'), count(*) FILTER (WHERE status = 'completed'), \
-         count(*) FILTER (WHERE status = 'canceled'), count(*) FROM container WHERE job = $1",
-    )
-    .bind(job)
-    .fetch_one(&mut *db)
-    .await?;
+    let containers: Vec<String> = sqlx::query_scalar("SELECT status FROM container WHERE job = $1")
+        .bind(job)
+        .fetch_all(&mut *db)
+        .await?;
     let run = RunRow::get(db, row.brief, row.run).await?;
-    if running > 0 || (row.kind == "generate" && run.made < run.owed) {
+    let Some(state) = ContainerStates::count(containers).job_state() else { return Ok(()) };
+    if row.kind == "generate" && run.made < run.owed {
         return Ok(());
     }
-    let state = if completed > 0 {
-        "completed"
-    } else if canceled == all {
-        "canceled"
-    } else {
-        "failed"
-    };
     sqlx::query("UPDATE job SET state = $2, finished_at = $3 WHERE id = $1 AND state = 'running'")
         .bind(job)
         .bind(state)
@@ -245,6 +277,54 @@ async fn finish_job_if_complete(
         .await?;
     note(db, (row.brief, row.run), now_ms, "job ended", &json!({ "job": job, "state": state })).await?;
     finish_run_if_complete(db, (row.brief, row.run), now_ms).await
+}
+
+/// How many containers are in which state.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ContainerStates {
+    running: usize,
+    completed: usize,
+    canceled: usize,
+    all: usize,
+}
+
+impl ContainerStates {
+    pub(super) fn count(states: impl IntoIterator<Item = String>) -> Self {
+        let mut counted = Self::default();
+        for state in states {
+            counted.all += 1;
+            counted.running += usize::from(state == "running");
+            counted.completed += usize::from(state == Ended::Completed.word());
+            counted.canceled += usize::from(state == Ended::Canceled.word());
+        }
+        counted
+    }
+
+    /// How a job with these containers has ended; `None`: it has not.
+    pub(super) fn job_state(self) -> Option<&'static str> {
+        if self.running > 0 {
+            None
+        } else if self.completed > 0 {
+            Some("completed")
+        } else if self.canceled == self.all {
+            Some("canceled")
+        } else {
+            Some("failed")
+        }
+    }
+
+    /// The state of a brief whose containers have all ended as these have.
+    pub(super) fn brief_state(self) -> BriefState {
+        if self.completed == self.all {
+            BriefState::Completed
+        } else if self.completed > 0 {
+            BriefState::Partial
+        } else if self.canceled == self.all {
+            BriefState::Canceled
+        } else {
+            BriefState::Failed
+        }
+    }
 }
 
 /// Ends the run once it has made every record it owes; the brief's state follows from all its containers.
@@ -278,15 +358,16 @@ pub(super) async fn state_of_containers(
     .bind(at.1)
     .fetch_one(&mut *db)
     .await?;
-    // What a reviewer rejected and the API would not make anew has completed once, but not in this run.
-    Ok(if completed == all && unmended == 0 {
-        BriefState::Completed
-    } else if completed > 0 {
-        BriefState::Partial
-    } else if canceled == all && refused == 0 {
-        BriefState::Canceled
-    } else {
+    let count = |n: i64| usize::try_from(n).unwrap_or(0);
+    let (completed, canceled, all) = (count(completed), count(canceled), count(all));
+    let state = ContainerStates { running: 0, completed, canceled, all }.brief_state();
+    Ok(if state == BriefState::Completed && unmended > 0 {
+        // What a reviewer rejected and the API would not make anew has completed once, but not in this run.
+        if completed > 0 { BriefState::Partial } else { BriefState::Failed }
+    } else if state == BriefState::Canceled && refused > 0 {
         BriefState::Failed
+    } else {
+        state
     })
 }
 

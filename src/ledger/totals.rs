@@ -5,17 +5,25 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{LedgerError, Reader};
+use super::{LedgerError, Reader, sets};
 
 /// Adds `n` to a running total.
-pub(super) async fn bump(db: &mut SqliteConnection, name: &str, n: i64) -> Result<(), LedgerError> {
-    if n != 0 {
-        sqlx::query("INSERT INTO total (name, n) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET n = total.n + excluded.n")
-            .bind(name)
-            .bind(n)
-            .execute(db)
-            .await?;
-    }
+pub(super) async fn bump(db: &mut SqliteConnection, name: &'static str, n: i64) -> Result<(), LedgerError> {
+    bump_all(db, &[(name, n)]).await
+}
+
+/// Adds to running totals.
+pub(super) async fn bump_all(
+    db: &mut SqliteConnection,
+    totals: &[(&'static str, i64)],
+) -> Result<(), LedgerError> {
+    let totals: Vec<_> = totals.iter().filter(|(_, n)| *n != 0).copied().collect();
+    let statement =
+        ("INSERT INTO total (name, n) ", " ON CONFLICT (name) DO UPDATE SET n = total.n + excluded.n");
+    sets::change(db, statement, &totals, |row, (name, n)| {
+        row.push_bind(*name).push_bind(*n);
+    })
+    .await?;
     Ok(())
 }
 
@@ -133,6 +141,13 @@ impl Reader {
             batches.unsent,
             batches.unsent_rows,
         );
+        for sum in BatchSum::differing(&mut snapshot).await? {
+            let name = format!(
+                "{} of batch '{}' in project {} and the rows",
+                sum.what, sum.batch_id, sum.project_id
+            );
+            found.compare(&name, sum.kept, sum.rows);
+        }
         Ok(found)
     }
 }
@@ -161,6 +176,33 @@ impl Batches {
              FROM batch",
         )
         .fetch_one(db)
+        .await?)
+    }
+}
+
+/// A sum that is kept of a batch, and the same from the rows.
+#[derive(sqlx::FromRow)]
+struct BatchSum {
+    batch_id: String,
+    project_id: String,
+    what: String,
+    kept: i64,
+    rows: i64,
+}
+
+impl BatchSum {
+    /// Those that differ, the first few.
+    async fn differing(db: &mut SqliteConnection) -> Result<Vec<Self>, LedgerError> {
+        Ok(sqlx::query_as(
+            "SELECT batch_id, project_id, what, sum(kept) AS kept, sum(counted) AS rows FROM ( \
+             SELECT batch_id, project_id, what, n AS kept, 0 AS counted FROM batch_sum \
+             UNION ALL SELECT batch_id, project_id, state, 0, count(*) FROM brief \
+             WHERE state IN ('completed', 'partial', 'failed', 'canceled') GROUP BY 1, 2, 3 \
+             UNION ALL SELECT b.batch_id, b.project_id, 'credits', 0, sum(o.credits) FROM outbox o JOIN brief b ON b.id = o.brief \
+             WHERE o.credits IS NOT NULL GROUP BY 1, 2) AS both_ways \
+             GROUP BY 1, 2, 3 HAVING sum(kept) <> sum(counted) ORDER BY 1, 2, 3 LIMIT 20",
+        )
+        .fetch_all(db)
         .await?)
     }
 }

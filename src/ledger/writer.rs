@@ -1,12 +1,13 @@
 //! The one writer: a task that owns the one write connection and commits in groups.
 //!
 //! Callers hand in a [`Write`] and wait for its commit; whatever waits together shares one transaction and one
-//! fsync. Each write runs in a savepoint of its own, so one that fails takes nobody with it. When the commit itself
+//! fsync. Each write runs in a savepoint of its own, so one that fails takes nobody with it; those of one type that are
+//! better done together (`VALUES` lists) share one, and if that fails each is done alone. When the commit itself
 //! fails nothing is assumed: every write of the group is tried again in a transaction of its own on a fresh
 //! connection, and each caller hears its own result. Nothing here runs under `select!` or `timeout`: a caller that
 //! goes away loses the answer, never the write.
 
-use std::any::type_name;
+use std::any::{Any, TypeId, type_name};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,12 +29,27 @@ const GROUP: usize = 256;
 
 /// One unit of work on the ledger. It may run more than once (after a failed commit), each time on a state in which
 /// it has not run, so it takes `&self`.
-pub trait Write: Send + 'static {
+pub trait Write: Send + Sync + 'static {
     /// What the caller gets when it is committed.
     type Out: Send + 'static;
 
+    /// Whether several that wait together are better done by [`Write::apply_together`].
+    const TOGETHER: bool = false;
+
     /// Does the work inside the transaction.
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>>;
+
+    /// Does what it can of several of this type at once, in the order they came; `None` for what is to be done alone.
+    /// After an `Err` each of them is done alone.
+    fn apply_together<'a>(
+        writes: &'a [&'a Self],
+        _db: &'a mut SqliteConnection,
+    ) -> BoxFuture<'a, Result<Vec<Option<Self::Out>>, LedgerError>>
+    where
+        Self: Sized,
+    {
+        Box::pin(std::future::ready(Ok(writes.iter().map(|_| None).collect())))
+    }
 
     /// Rows it stands for, for the metric.
     fn rows(&self) -> usize {
@@ -94,6 +110,17 @@ impl Writer {
 /// A write with the type of its result forgotten, so that different ones can share a group.
 trait Job: Send {
     fn run<'a>(&'a mut self, db: &'a mut SqliteConnection) -> BoxFuture<'a, bool>;
+    /// Does what it can of this one and `others`, which are of its set; the rest has no result yet.
+    fn run_together<'a>(
+        &'a mut self,
+        others: &'a mut [Box<dyn Job>],
+        db: &'a mut SqliteConnection,
+    ) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Those of one set may be done together; `None`: it is done alone.
+    fn set(&self) -> Option<TypeId>;
+    fn as_any(&mut self) -> &mut dyn Any;
+    fn has_result(&self) -> bool;
+    fn forget_result(&mut self);
     fn fail(&mut self, error: LedgerError);
     fn answer(self: Box<Self>);
     fn rows(&self) -> usize;
@@ -116,6 +143,39 @@ impl<W: Write> Job for Envelope<W> {
             self.result = Some(result);
             done
         })
+    }
+
+    fn run_together<'a>(
+        &'a mut self,
+        others: &'a mut [Box<dyn Job>],
+        db: &'a mut SqliteConnection,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let mut all = vec![self];
+            all.extend(others.iter_mut().filter_map(|job| job.as_any().downcast_mut::<Self>()));
+            let writes: Vec<&W> = all.iter().map(|envelope| &envelope.write).collect();
+            let results = W::apply_together(&writes, db).await?;
+            for (envelope, result) in all.into_iter().zip(results) {
+                envelope.result = result.map(Ok);
+            }
+            Ok(())
+        })
+    }
+
+    fn set(&self) -> Option<TypeId> {
+        W::TOGETHER.then(TypeId::of::<W>)
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn has_result(&self) -> bool {
+        self.result.is_some()
+    }
+
+    fn forget_result(&mut self) {
+        self.result = None;
     }
 
     fn fail(&mut self, error: LedgerError) {
@@ -202,32 +262,29 @@ impl State {
         self.metrics.ledger_commit_rows.observe(rows as f64);
     }
 
-    /// Runs every job in a savepoint of one transaction. `Err`: nothing of it is committed.
+    /// Runs every job, or set of jobs, in a savepoint of one transaction. `Err`: nothing of it is committed.
     async fn transaction(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
         let connection = match self.connection.as_mut() {
             Some(connection) => connection,
             None => self.connection.insert(self.options.connect().await?),
         };
         let mut outer = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let alone = group.len() == 1;
-        for job in group.iter_mut() {
-            if alone {
-                // Its own transaction is its savepoint.
-                if !job.run(&mut outer).await {
-                    // `SQLite` may have rolled back already (a full disk); the write's own error is the one to tell.
-                    if let Err(error) = outer.rollback().await {
-                        tracing::debug!(%error, "rolling back a write that failed");
-                        self.reopen().await;
-                    }
-                    return Ok(());
+        if let [alone] = &mut *group {
+            // Its own transaction is its savepoint.
+            if !alone.run(&mut outer).await {
+                // `SQLite` may have rolled back already (a full disk); the write's own error is the one to tell.
+                if let Err(error) = outer.rollback().await {
+                    tracing::debug!(%error, "rolling back a write that failed");
+                    self.reopen().await;
                 }
-            } else {
-                let mut inner = outer.begin().await?;
-                if job.run(&mut inner).await {
-                    inner.commit().await?;
-                } else {
-                    inner.rollback().await?;
-                }
+                return Ok(());
+            }
+        } else {
+            // They all wait, so their order is ours; those of one set keep theirs. Sets go first: what they end makes
+            // room for what is claimed.
+            group.sort_by_key(|job| (job.set().is_none(), job.set()));
+            for set in group.chunk_by_mut(|one, next| one.set().is_some() && one.set() == next.set()) {
+                run_set(&mut outer, set).await?;
             }
         }
         each_reached(group, "before_commit");
@@ -246,6 +303,34 @@ impl State {
     }
 }
 
+/// Runs jobs together as far as that can be done, each of the others in a savepoint of its own.
+async fn run_set(outer: &mut SqliteConnection, set: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
+    for job in set.iter_mut() {
+        job.forget_result();
+    }
+    if let [first, others @ ..] = &mut *set
+        && !others.is_empty()
+    {
+        let mut inner = outer.begin().await?;
+        match first.run_together(others, &mut inner).await {
+            Ok(()) => inner.commit().await?,
+            Err(error) => {
+                tracing::debug!(%error, writes = set.len(), "not done together; each is done alone");
+                inner.rollback().await?;
+            }
+        }
+    }
+    for job in set.iter_mut().filter(|job| !job.has_result()) {
+        let mut inner = outer.begin().await?;
+        if job.run(&mut inner).await {
+            inner.commit().await?;
+        } else {
+            inner.rollback().await?;
+        }
+    }
+    Ok(())
+}
+
 fn each_reached(group: &[Box<dyn Job>], moment: &str) {
     for job in group {
         reached("ledger", job.name(), moment);
@@ -253,8 +338,19 @@ fn each_reached(group: &[Box<dyn Job>], moment: &str) {
 }
 
 /// A large write can be shared with its caller, who goes on reading it after the commit.
-impl<W: Write + Sync> Write for Arc<W> {
+impl<W: Write> Write for Arc<W> {
     type Out = W::Out;
+    const TOGETHER: bool = W::TOGETHER;
+
+    fn apply_together<'a>(
+        writes: &'a [&'a Self],
+        db: &'a mut SqliteConnection,
+    ) -> BoxFuture<'a, Result<Vec<Option<Self::Out>>, LedgerError>> {
+        Box::pin(async move {
+            let shared: Vec<&W> = writes.iter().map(AsRef::as_ref).collect();
+            W::apply_together(&shared, db).await
+        })
+    }
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Self::Out, LedgerError>> {
         self.as_ref().apply(db)

@@ -255,6 +255,10 @@ fn start(
         keeps_assets: plan.keeps_assets,
         price: plan.price,
         key: post.key.map(str::to_owned),
+        trace: ["traceparent", "tracestate"].map(|name| {
+            let value = visit.headers.get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        }),
         body_sha: post.body_sha,
         body_bytes: visit.body.len(),
         canceled_ms: None,

@@ -201,6 +201,12 @@ pub struct JobAccount {
     pub credits: u64,
     /// The `Idempotency-Key` it was made under, if there was one.
     pub idempotency_key: Option<String>,
+    /// The `traceparent` of its POST, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// The `tracestate` of its POST, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
     /// The API key it was made with, by its public part.
     #[serde(default)]
     pub api_key: String,

@@ -1,8 +1,9 @@
 //! A gate before the sandbox: what it does about each POST that starts a job is said beforehand.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -32,6 +33,15 @@ pub(crate) enum Post {
     Refused(u16, &'static str, Value),
 }
 
+/// What reads of a container tell instead of the truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// It is not there.
+    NotThere,
+    /// It is being generated, whatever its job says.
+    StillRunning,
+}
+
 #[derive(Debug, Default)]
 struct Script {
     posts: VecDeque<Post>,
@@ -39,6 +49,10 @@ struct Script {
     always: Option<Post>,
     /// Reads of containers to come that get no answer.
     reads_lost: usize,
+    /// What reads of these containers tell.
+    lies: HashMap<String, Lie>,
+    /// Reads lag behind: no container is there yet.
+    behind: bool,
     /// POSTs that have come so far.
     seen: usize,
 }
@@ -103,9 +117,28 @@ impl Gate {
         self.script.lock().unwrap().reads_lost = count;
     }
 
+    /// What reads of these containers tell from now on; of all others, the truth.
+    pub(crate) fn lie(&self, lies: HashMap<String, Lie>) {
+        self.script.lock().unwrap().lies = lies;
+    }
+
+    /// Whether reads lag so far behind that no container is there yet.
+    pub(crate) fn lag(&self, behind: bool) {
+        self.script.lock().unwrap().behind = behind;
+    }
+
     /// POSTs that have come so far, those that went no further among them.
     pub(crate) fn seen(&self) -> usize {
         self.script.lock().unwrap().seen
+    }
+
+    fn lie_about(&self, request: &Request) -> Option<Lie> {
+        let id = request.uri().path().strip_prefix("/v1/content/")?;
+        let script = self.script.lock().unwrap();
+        if *request.method() != Method::GET || id.contains('/') {
+            return None;
+        }
+        script.behind.then_some(Lie::NotThere).or_else(|| script.lies.get(id).copied())
     }
 
     fn decide(&self, request: &Request) -> Post {
@@ -135,6 +168,11 @@ pub(crate) async fn change_faults(sandbox: &Sandbox, shares: &Value) {
 }
 
 async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    match gate.lie_about(&request) {
+        Some(Lie::NotThere) => return refused(404, "NOT_FOUND", &Value::Null, gate.seen()),
+        Some(Lie::StillRunning) => return still_running(next.run(request).await).await,
+        None => {}
+    }
     match gate.decide(&request) {
         Post::Through => next.run(request).await,
         Post::Lost => {
@@ -149,12 +187,30 @@ async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Respons
             gate.silence.notify_one();
             std::future::pending().await
         }
-        Post::Refused(status, code, details) => {
-            let error = json!({ "error": { "code": code, "message": "no", "requestId": format!("req_gate_{}", gate.seen()), "details": details } });
-            let status = StatusCode::from_u16(status).unwrap();
-            (status, [(header::CONTENT_TYPE, "application/json")], error.to_string()).into_response()
+        Post::Refused(status, code, details) => refused(status, code, &details, gate.seen()),
+    }
+}
+
+fn refused(status: u16, code: &str, details: &Value, nth: usize) -> Response {
+    let error = json!({ "error": { "code": code, "message": "no", "requestId": format!("req_gate_{nth}"), "details": details } });
+    let status = StatusCode::from_u16(status).unwrap();
+    (status, [(header::CONTENT_TYPE, "application/json")], error.to_string()).into_response()
+}
+
+/// The record of a container, as it was while it was generated.
+async fn still_running(truth: Response) -> Response {
+    let (head, body) = truth.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap();
+    let Ok(mut record) = serde_json::from_slice::<Value>(&bytes) else {
+        return Response::from_parts(head, bytes.into());
+    };
+    if record["status"].is_string() {
+        record["status"] = json!("generating");
+        for end in ["completedAt", "failedAt", "lastError"] {
+            record[end] = Value::Null;
         }
     }
+    (head.status, [(header::CONTENT_TYPE, "application/json")], record.to_string()).into_response()
 }
 
 /// Lets the sandbox know that its answer gets lost: to the API such a POST may count as being served for a while.

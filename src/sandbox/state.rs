@@ -93,6 +93,8 @@ pub(super) struct Job {
     /// Credits for each container.
     pub(super) price: u64,
     pub(super) key: Option<String>,
+    /// `traceparent` and `tracestate` of its POST.
+    pub(super) trace: [Option<String>; 2],
     pub(super) body_sha: [u8; 32],
     pub(super) body_bytes: usize,
     /// Its credits are charged or released.

@@ -141,6 +141,8 @@ fn job(world: &World, job: &Job, now_ms: i64) -> JobAccount {
             .collect(),
         credits: job.price * count(job.containers.len()),
         idempotency_key: job.key.clone(),
+        traceparent: job.trace[0].clone(),
+        tracestate: job.trace[1].clone(),
         api_key: world.keys.get(job.caller).map_or_else(String::new, |key| key.label.clone()),
         organization: world.organizations[job.organization].id.clone(),
         body_sha256: hex(&job.body_sha),

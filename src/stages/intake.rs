@@ -8,6 +8,7 @@ use crate::brief::{Brief, Rules, Unreadable, parse};
 use crate::flow::{Delivery, Source};
 use crate::layers;
 use crate::ledger::{Decide, Decision, LedgerError, Received};
+use crate::telemetry::{Incident, TraceIds, Weight};
 
 /// Deliveries that share one decision and one commit at most.
 const BATCH: usize = 500;
@@ -188,18 +189,24 @@ impl<S: Source> Intake<S> {
             | Decision::Duplicate
             | Decision::Republished
             | Decision::Replaced
-            | Decision::Rerun => return,
+            | Decision::Rerun => return self.desk.troubles.answered(SUBJECT),
         };
         metrics.dead_lettered_total.with_label_values(&[reason]).inc();
-        let why = received.content.as_ref().err().map(ToString::to_string);
-        tracing::warn!(
-            stage = "intake",
-            reason,
-            position = received.position,
-            message.id = received.properties.message_id,
-            why,
-            "a message is set aside"
-        );
+        let brief = received.content.as_ref().map(|brief| &brief.identity).ok();
+        let traceparent = received.properties.headers.get("traceparent").and_then(|value| value.as_str());
+        self.desk.troubles.note(&Incident {
+            subject: SUBJECT,
+            kind: reason,
+            weight: Weight::Warning,
+            then: "the message is set aside: briefd dead-letters list",
+            stage: SUBJECT,
+            job: None,
+            brief: brief.map_or("", |identity| &identity.brief_id),
+            batch: brief.map_or("", |identity| &identity.batch_id),
+            attempt: None,
+            trace: TraceIds::of(traceparent),
+            detail: &told(received),
+        });
     }
 
     /// Parses one delivery. A message that holds the API key is unreadable, and the key is blanked in it.
@@ -237,6 +244,16 @@ impl<S: Source> Intake<S> {
         parse(delivery, &rules)
     }
 }
+
+/// Which message it is, and what cannot be used about it.
+fn told(received: &Received) -> String {
+    let id = received.properties.message_id.as_ref().map_or(String::new(), |id| format!(", message id {id}"));
+    let why = received.content.as_ref().err().map_or(String::new(), |why| format!(": {why}"));
+    format!("position {}{id}{why}", received.position)
+}
+
+/// What troubles are told under.
+const SUBJECT: &str = "intake";
 
 const SECRET: &str =
     "the message holds the Layers API key; it was blanked here: replace the key, and keep it out of messages";

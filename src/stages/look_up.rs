@@ -14,7 +14,7 @@ use crate::ledger::{Claimed, Started};
 const APART: Duration = Duration::from_mins(10);
 
 /// [`APART`], but for tests that cannot wait so long.
-fn apart() -> Duration {
+pub(super) fn apart() -> Duration {
     shortened("look_up.apart", APART)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A batch is the unit: its messages are in flight together and their fates are known together. A message that no
 //! queue wants delays its routing key, not the others. After the broker closed a channel the messages of that batch go
-//! one at a time, so that one the broker cannot take is found out; twice alone, and it is parked with an alert.
+//! one at a time, so that one the broker cannot take is found out; twice alone, and it is parked with an alert. Where the
+//! broker does not let us publish at all, everything for that exchange waits, and nothing is parked.
 //!
 //! Before each batch of messages it looks whether a batch of briefs has ended: that is so once its last record is
 //! confirmed, which is known here first.
@@ -169,7 +170,7 @@ impl Notes<'_> {
         match outcome {
             // It may be stored already; the repeat has the same id and goes out on a fresh channel.
             SendOutcome::Unknown { .. } | SendOutcome::Sent | SendOutcome::Impossible => Duration::ZERO,
-            SendOutcome::Unroutable | SendOutcome::Refused => {
+            SendOutcome::Unroutable | SendOutcome::Refused | SendOutcome::Forbidden => {
                 delay(self.settings.retry_initial, self.settings.retry_max, row.attempts)
             }
         }
@@ -193,7 +194,21 @@ impl Notes<'_> {
                 if is_record {
                     metrics.unroutable_total.with_label_values(&[&row.kind]).inc();
                 }
-                self.say_unroutable(row, now_ms, said);
+                if !self.optional.contains(&row.kind) {
+                    self.say(
+                        row,
+                        "no queue is bound for this routing key; the record is kept and tried again: bind a queue",
+                        (now_ms, said),
+                    );
+                }
+            }
+            SendOutcome::Forbidden => {
+                let what = if is_record { "records are" } else { "dead letters are" };
+                let text = format!(
+                    "{what} kept: the broker does not let this user publish them; grant the write right \
+                     (briefd doctor names it)"
+                );
+                self.say(row, &text, (now_ms, said));
             }
             SendOutcome::Impossible => {
                 tracing::error!(
@@ -206,10 +221,8 @@ impl Notes<'_> {
         }
     }
 
-    fn say_unroutable(&self, row: &PendingRow, now_ms: i64, said: &mut HashMap<String, i64>) {
-        if self.optional.contains(&row.kind) {
-            return;
-        }
+    #[expect(clippy::unused_self, reason = "what is said is a note")]
+    fn say(&self, row: &PendingRow, text: &str, (now_ms, said): (i64, &mut HashMap<String, i64>)) {
         let last = said.entry(row.kind.clone()).or_insert(i64::MIN / 2);
         if now_ms - *last >= SAY_AGAIN_MS {
             *last = now_ms;
@@ -217,7 +230,7 @@ impl Notes<'_> {
                 stage = "publish",
                 kind = row.kind,
                 routing_key = row.message.routing_key,
-                "no queue is bound for this routing key; the record is kept and tried again: bind a queue"
+                "{text}"
             );
         }
     }

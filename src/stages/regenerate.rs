@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::back_off::after;
 use super::holds::note_refusal;
-use super::look_up::{NOT_SEEN, end_of};
+use super::look_up::{NOT_SEEN, apart, end_of};
 use super::submit::Submit;
 use super::track::container_end;
 use crate::job::ApiStatus;
@@ -45,9 +45,8 @@ pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
             ApiStatus::Failed | ApiStatus::Canceled => Found::Ended(end_of(&reading)),
             ApiStatus::Running(_) => Found::Running,
         },
-        // If the API does not have it any more, the POST will say so definitely; a 404 alone proves nothing.
         Err(trouble) if trouble.is_not_found() && !stage.desk.reads_are_held() => {
-            Found::Ended(NOT_SEEN.to_owned())
+            not_found(&inspection, now_ms)
         }
         Err(trouble) => {
             note_refusal(&stage.desk, stage.settings.probe_interval, &trouble).await;
@@ -55,6 +54,17 @@ pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
         }
     };
     record(stage, Inspected { job: inspection.id, found, now_ms }).await;
+}
+
+/// What a 404 means. Where the API itself has told the end, the POST will say definitely whether the container is still
+/// there. What *we* gave up may be running, or be completed: a single 404 proves nothing, and the POST would buy it again.
+fn not_found(inspection: &Inspection, now_ms: i64) -> Found {
+    let apart_ms = i64::try_from(apart().as_millis()).unwrap_or(i64::MAX);
+    let is_for_sure = inspection.absent_at.is_some_and(|first_ms| now_ms - first_ms >= apart_ms);
+    if inspection.told || is_for_sure {
+        return Found::Ended(NOT_SEEN.to_owned());
+    }
+    Found::Absent(after(now_ms, apart()))
 }
 
 async fn record(stage: &Submit, inspected: Inspected) {

@@ -42,6 +42,9 @@ use crate::ledger::{Claim, ClaimLookUps, Inspect, LedgerError, Turn, Work};
 /// Containers read at once before a rerun, so that a large one never keeps other jobs from starting.
 const INSPECTIONS: usize = 8;
 
+/// For so long a claim waits for more places to be free.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// The submit stage.
 #[derive(Clone)]
 pub struct Submit {
@@ -138,7 +141,10 @@ impl Submit {
     }
 
     async fn wait(&self, under_way: &mut UnderWay, round: &Round, stopping: bool) {
-        let sleep = self.until_next_due().await;
+        if matches!(round, Round::Busy) && !under_way.posts.is_empty() {
+            return self.gather(under_way).await;
+        }
+        let sleep = if matches!(round, Round::Busy) { Duration::ZERO } else { self.until_next_due().await };
         let permit = async {
             match round {
                 Round::NoPermit => self.limits.acquire(Class::Start).await.unused(),
@@ -153,6 +159,21 @@ impl Submit {
             () = self.desk.ledger.wake().submit().notified() => {}
             () = self.desk.stopping.cancelled(), if !stopping => {}
             () = self.desk.clock.sleep(sleep) => {}
+        }
+    }
+
+    /// Waits a moment for more places than the one or two that are free: a claim costs as much as it is, and a place
+    /// that is free for so long is not missed.
+    async fn gather(&self, under_way: &mut UnderWay) {
+        let enough = self.settings.concurrency.div_ceil(4);
+        let moment = self.desk.clock.sleep(GATHER);
+        tokio::pin!(moment);
+        while self.settings.concurrency.saturating_sub(under_way.posts.len()) < enough {
+            tokio::select! {
+                Some(ended) = under_way.posts.join_next() => note_panic(ended),
+                () = &mut moment => return,
+                () = self.desk.stopping.cancelled() => return,
+            }
         }
     }
 
@@ -265,6 +286,10 @@ impl Submit {
     }
 
     async fn start_inspections(&self, under_way: &mut JoinSet<()>) -> Result<(), LedgerError> {
+        // A look costs nothing; a write waits for its commit.
+        if !self.desk.ledger.has_unread(self.desk.clock.now_ms()).await? {
+            return Ok(());
+        }
         let inspections = self
             .desk
             .ledger

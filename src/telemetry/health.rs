@@ -69,6 +69,18 @@ pub(super) struct Readyz {
     warnings: Vec<String>,
 }
 
+impl Readyz {
+    /// In one line, for a service manager: what is awaited, else what is held.
+    pub(super) fn sentence(&self) -> String {
+        let down: Vec<&str> = self.components.iter().filter(|(_, up)| !**up).map(|(name, _)| *name).collect();
+        match (down.is_empty(), self.holds.as_slice()) {
+            (false, _) => format!("waits for: {}", down.join(", ")),
+            (true, []) => "at work".to_owned(),
+            (true, [hold, ..]) => format!("at work; {hold}"),
+        }
+    }
+}
+
 impl Health {
     /// Expects steps of `stages` and of the writer from `now` on, and `components` (broker, ledger, stages) to
     /// become ready; none of them is yet.
@@ -137,5 +149,22 @@ impl Health {
     /// Each write leaves the state whole, so a panic elsewhere does not spoil it.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_manager_reads_what_is_awaited_and_else_what_is_held() {
+        let health = Health::new(&[], &["broker", "ledger"], Timestamp::UNIX_EPOCH);
+        health.set_ready("ledger", true);
+        assert_eq!(health.readyz().sentence(), "waits for: broker");
+        health.set_ready("broker", true);
+        assert_eq!(health.readyz().sentence(), "at work");
+        let text = "HELD account: OPERATOR".to_owned();
+        health.set_notices(vec![Notice { kind: NoticeKind::Hold, text }]);
+        assert_eq!(health.readyz().sentence(), "at work; HELD account: OPERATOR");
     }
 }

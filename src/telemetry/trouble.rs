@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::TraceIds;
 use crate::clock::Clock;
 use crate::job::{NoAnswerKind, Trouble};
 use crate::wording::{cut, thousands};
@@ -51,6 +52,8 @@ pub struct Incident<'a> {
     pub batch: &'a str,
     /// Which POST of the job.
     pub attempt: Option<i64>,
+    /// The trace that the brief belongs to.
+    pub trace: TraceIds<'a>,
     /// One line, without secrets.
     pub detail: &'a str,
 }
@@ -154,6 +157,7 @@ fn say(level: Level, example: Option<&Incident<'_>>, message: &str) {
     let brief = example.map(|of| of.brief).filter(|brief| !brief.is_empty());
     let batch = example.map(|of| of.batch).filter(|batch| !batch.is_empty());
     let attempt = example.and_then(|of| of.attempt);
+    let trace = example.map(|of| of.trace).unwrap_or_default();
     let detail = example.map(|of| of.detail).filter(|detail| !detail.is_empty());
     // A level is part of a line's static description, so each needs its own.
     macro_rules! line {
@@ -164,6 +168,8 @@ fn say(level: Level, example: Option<&Incident<'_>>, message: &str) {
                 brief.id = brief,
                 batch.id = batch,
                 attempt,
+                trace_id = trace.trace,
+                parent_id = trace.parent,
                 detail,
                 "{message}"
             )

@@ -24,7 +24,10 @@ mod broker;
 mod ledger;
 mod machine;
 #[path = "throughput/process.rs"]
+#[allow(dead_code, reason = "what `scale` measures with, too")]
 mod process;
+#[path = "throughput/rate.rs"]
+mod rate;
 #[path = "../it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "what the tests stand on; a benchmark needs a part of it")]
 mod support;
@@ -32,11 +35,12 @@ mod support;
 mod worker;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser as _;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
+pub use self::rate::Rate;
 use self::support::node::Node;
 
 /// How fast the engine is, and its parts alone.
@@ -51,29 +55,14 @@ struct Args {
     bench: bool,
 }
 
-/// So many of something in so much time.
-#[derive(Clone, Copy, Debug)]
-pub struct Rate {
-    /// How many.
-    pub count: usize,
-    /// How long they took.
-    pub took: Duration,
-}
-
-impl Rate {
-    /// In one second.
-    #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
-    pub fn per_second(self) -> f64 {
-        self.count as f64 / self.took.as_secs_f64()
-    }
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
     let node = Node::start().await;
     eprintln!("the worker: {} briefs …", args.briefs);
-    let worker = worker::measure(node.url(), args.briefs).await;
+    // On the disk that holds target/, since a /tmp in memory would flatter the ledger.
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("target/tmp can be written to");
+    let worker = worker::measure(node.url(), args.briefs, dir.path()).await;
     eprintln!("the broker alone …");
     let broker = broker::measure(node.url(), args.briefs).await;
     eprintln!("the ledger alone …");

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// How often, and where, the program dies in one scene.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// One after the other, each in its own life: place, and at which hit of it.
+    /// Each in its own life: place, and at which hit of it in that life.
     pub kills: Vec<(String, u32)>,
     /// A place that is not reached is a mistake.
     pub must_hit: bool,
@@ -69,7 +69,8 @@ pub fn run_all(plans: Vec<Plan>) -> usize {
 fn play(plan: Plan) -> Result<usize, String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
-    let playing = || runtime.block_on(async { tokio::time::timeout(PATIENCE, scene::run(plan)).await });
+    let playing =
+        || runtime.block_on(async { tokio::time::timeout(PATIENCE, Box::pin(scene::run(plan))).await });
     match std::panic::catch_unwind(AssertUnwindSafe(playing)) {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_late)) => Err(format!("not over within {PATIENCE:?}")),

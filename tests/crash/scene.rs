@@ -1,6 +1,5 @@
 //! One scene: messages with many fates, commands of an operator, and a worker that is started again whenever it died.
 
-use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -22,6 +21,23 @@ const LOOK_UPS_SOON: &str = "look_up.apart=return(500)";
 /// The worker lock is taken, by a command that is about to end.
 const TAKEN: i32 = 4;
 
+/// Places that a command of the scene reaches, and its worker does not.
+const OF_COMMANDS: [&str; 9] = [
+    "ledger.append.",
+    "ledger.plan.",
+    "ledger.plan_rows.",
+    "ledger.AdoptFound.",
+    "ledger.SettleLate.",
+    "ledger.Prune.",
+    "amqp.basic_ack.",
+    "amqp.basic_get.",
+    "api.progress.",
+];
+
+fn is_of_commands(place: &str) -> bool {
+    OF_COMMANDS.iter().any(|prefix| place.starts_with(prefix))
+}
+
 /// What everybody in a scene needs.
 pub struct Scene {
     pub broker: TestBroker,
@@ -29,31 +45,40 @@ pub struct Scene {
     pub dir: TempDir,
     pub kind: Kind,
     variables: Vec<Variable>,
-    /// Deaths that are still to come.
-    kills: Mutex<VecDeque<(String, u32)>>,
+    /// Deaths that are still to come, in any order.
+    kills: Mutex<Vec<(String, u32)>>,
 }
 
 /// Plays a scene to its end and judges it. Returns how often something died.
 pub async fn run(plan: Plan) -> Result<usize, String> {
     let scene = Scene::set(&plan).await;
     scene.command(&["topology", "--declare"]).await;
+    scene.broker.copy_dead_letters().await;
     steps::publish(&scene).await;
     let mut worker = scene.start_worker();
-    {
-        let (kept_alive, steps) = (scene.keep_alive(&mut worker), steps::take(&scene));
-        tokio::select! {
-            () = kept_alive => {}
-            () = steps => {}
-        }
+    scene.with_worker(&mut worker, steps::take(&scene)).await;
+    if scene.kind == Kind::Adopted {
+        // A look-up would tell what is unknown; here it is the operator who looks.
+        worker.process.sigkill();
+        steps::adopt(&scene).await;
+        worker = scene.start_worker();
     }
     scene.stop(&mut worker).await;
+    // Before anything is pruned: the judge wants all of it.
+    let evidence = scene.kind.expected().with_ledger(scene.dir.path()).await;
+    if scene.kind == Kind::Operator {
+        steps::prune(&scene).await;
+        worker = scene.start_worker();
+        scene.with_worker(&mut worker, steps::repeat(&scene)).await;
+        scene.stop(&mut worker).await;
+    }
+    scene.command(&["ledger", "check"]).await;
     let left = scene.left();
     if plan.must_hit && left > 0 {
         return Err("it was never reached".to_owned());
     }
     let deaths = plan.kills.len() - left;
-    let evidence = scene.evidence(deaths).await;
-    let violations = evidence.violations();
+    let violations = scene.complete(evidence, deaths).await.violations();
     if violations.is_empty() {
         return Ok(deaths);
     }
@@ -65,11 +90,11 @@ impl Scene {
     async fn set(plan: &Plan) -> Self {
         let kind = Kind::of(plan);
         let (broker, dir) = (TestBroker::connect().await, TempDir::new().expect("a directory can be made"));
-        let sandbox = SandboxProcess::spawn(&steps::SANDBOX).await;
+        let sandbox = SandboxProcess::spawn(kind.sandbox()).await;
         let ledger = ("BRIEFD__LEDGER__URL", format!("sqlite://{}", Self::ledger_in(dir.path()).display()));
         let pace = kind.pace().map(|(name, value)| (name, value.to_owned()));
         let variables = [broker.variables(), sandbox.variables(), pace.to_vec(), vec![ledger]].concat();
-        let kills = Mutex::new(plan.kills.clone().into());
+        let kills = Mutex::new(plan.kills.clone());
         Self { broker, sandbox, dir, kind, variables, kills }
     }
 
@@ -88,21 +113,54 @@ impl Scene {
 
     /// Runs a command until it was done: one that died, or found the ledger in use, is given again.
     pub async fn command(&self, arguments: &[&str]) {
+        self.command_until(arguments, ExitStatus::success).await;
+    }
+
+    /// The same for one whose exit code may tell of a difference that it has found.
+    pub async fn command_until(&self, arguments: &[&str], is_done: impl Fn(&ExitStatus) -> bool) {
         let mut said = String::new();
         let done = eventually(PROMPTLY, async || {
-            let armed = self.armed(|place| place.starts_with("ledger.append."));
-            let mut process = Process::start(self.dir.path(), briefd(self.dir.path(), arguments, &armed));
-            let status = process.wait_exit(PROMPTLY).await;
-            said = process.stderr();
-            self.note_death(status);
+            let status;
+            (status, said) = self.try_command(arguments).await;
             // Its first try was carried out, although nobody lived to tell.
-            (status.success() || said.contains("nothing to decide")).then_some(())
+            (is_done(&status) || said.contains("nothing to decide")).then_some(())
         });
         assert!(done.await.is_some(), "{arguments:?} cannot be carried out: {said}");
     }
 
+    /// A command about one dead letter. That it is gone is believed at the second look: what a command that died has looked
+    /// at comes back a moment later.
+    pub async fn dead_letters(&self, arguments: &[&str]) {
+        let mut gone = 0;
+        let all = [&["dead-letters"], arguments].concat();
+        let done = eventually(PROMPTLY, async || {
+            let (status, said) = self.try_command(&all).await;
+            gone = if said.contains("no dead letter goes by") { gone + 1 } else { 0 };
+            (status.success() || gone > 1).then_some(())
+        });
+        assert!(done.await.is_some(), "{arguments:?} cannot be carried out");
+    }
+
+    /// One try of a command: how it ended, and what it said on standard error.
+    async fn try_command(&self, arguments: &[&str]) -> (ExitStatus, String) {
+        let armed = self.armed(is_of_commands);
+        let mut process = Process::start(self.dir.path(), briefd(self.dir.path(), arguments, &armed));
+        let status = process.wait_exit(PROMPTLY).await;
+        let said = process.stderr();
+        self.note_death(status, &said);
+        (status, said)
+    }
+
     fn start_worker(&self) -> Worker {
-        Worker::spawn(self.dir.path(), &self.armed(|place| !place.starts_with("ledger.append.")))
+        Worker::spawn(self.dir.path(), &self.armed(|place| !is_of_commands(place)))
+    }
+
+    /// Takes steps while there is a worker: it is started again whenever it died.
+    async fn with_worker(&self, worker: &mut Worker, steps: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.keep_alive(worker) => {}
+            () = steps => {}
+        }
     }
 
     /// The settings, with where to die next if that concerns whoever is started.
@@ -110,7 +168,7 @@ impl Scene {
         let kills = self.kills.lock().unwrap_or_else(PoisonError::into_inner);
         let mut variables = self.variables.clone();
         let mut points = LOOK_UPS_SOON.to_owned();
-        if let Some((place, hit)) = kills.front().filter(|(place, _)| concerns(place)) {
+        for (place, hit) in kills.iter().filter(|(place, _)| concerns(place)) {
             let skip = if *hit > 1 { format!("{}*off->", hit - 1) } else { String::new() };
             points = format!("{points};{place}={skip}return");
         }
@@ -122,20 +180,22 @@ impl Scene {
         self.kills.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether it died where it was told to.
-    fn note_death(&self, status: ExitStatus) -> bool {
-        let died = status.signal() == Some(ABORTED);
-        if died {
-            self.kills.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    /// Whether it died where it was told to, by what it said.
+    fn note_death(&self, status: ExitStatus, said: &str) -> bool {
+        if status.signal() != Some(ABORTED) {
+            return false;
         }
-        died
+        let mut kills = self.kills.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = kills.len();
+        kills.retain(|(place, _)| !said.lines().any(|line| line == format!("it dies at {place}")));
+        kills.len() < before
     }
 
     /// Starts the worker again whenever it died; never returns.
     async fn keep_alive(&self, worker: &mut Worker) {
         loop {
             let Some(status) = eventually(PROMPTLY, async || worker.process.ended()).await else { continue };
-            let expected = self.note_death(status) || status.code() == Some(TAKEN);
+            let expected = self.note_death(status, &worker.process.stderr()) || status.code() == Some(TAKEN);
             assert!(expected, "the worker ended ({status}); it said:\n{}", worker.process.stderr());
             *worker = self.start_worker();
         }
@@ -161,7 +221,11 @@ impl Scene {
             if status.success() {
                 return;
             }
-            assert!(self.note_death(status), "it ended ({status}); it said:\n{}", worker.process.stderr());
+            assert!(
+                self.note_death(status, &worker.process.stderr()),
+                "it ended ({status}); it said:\n{}",
+                worker.process.stderr()
+            );
             *worker = self.start_worker();
         }
     }
@@ -180,15 +244,16 @@ impl Scene {
         assert!(settled.await.is_some(), "it does not come to an end; the logs:\n{}", self.logs());
     }
 
-    async fn evidence(&self, deaths: usize) -> Evidence {
-        let evidence = Evidence {
+    /// What there is to judge, besides the ledger.
+    async fn complete(&self, evidence: Evidence, deaths: usize) -> Evidence {
+        Evidence {
             account: self.sandbox.account().await,
             records: self.broker.take_rest("records").await,
-            dead_letters: self.broker.take_rest("briefs.dead").await,
-            crashes: deaths,
-            ..self.kind.expected()
-        };
-        evidence.with_ledger(self.dir.path()).await
+            dead_letters: self.broker.take_rest("letters").await,
+            // The worker that the operator killed is one more.
+            crashes: deaths + usize::from(self.kind == Kind::Adopted),
+            ..evidence
+        }
     }
 
     /// The end of what every process said.

@@ -1,15 +1,22 @@
 //! What is asked for in a scene, and when: messages, commands, credits. Each step waits for what is stored or was bought,
 //! never for a worker, which may be dead.
 
+mod adoption;
+mod operator;
+
 use serde_json::{Value, json};
 
+pub use self::adoption::adopt;
+use self::adoption::{slow, unknown};
+use self::operator::{AGAIN, AWAY, operated, runs_again, waits};
+pub use self::operator::{prune, repeat};
 use crate::scene::Scene;
 use crate::support::checker::{Evidence, ExpectedRun};
 use crate::support::eventually;
 use crate::{PATIENCE, Plan};
 
 /// An API that generates in about a second, and makes two jobs of two POSTs of one key that overlap.
-pub const SANDBOX: [&str; 12] = [
+const SANDBOX: [&str; 12] = [
     "--speed",
     "100",
     "--tier",
@@ -23,32 +30,79 @@ pub const SANDBOX: [&str; 12] = [
     "--project-credits",
     "broke=120",
 ];
+/// One whose time is ours: only then is it known what is new to a list.
+const AS_FAST_AS_WE: [&str; 4] = ["--speed", "1", "--tier", "partner"];
 
 /// Which story is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Many fates, and an end for all of them.
     All,
-    /// A job that never ends, and is given up.
-    GivenUp,
+    /// An operator cancels, runs again, sends again, clears up and prunes.
+    Operator,
+    /// What was given up, and what is unknown, is found in the API's list and adopted.
+    Adopted,
 }
+
+/// Places that only the operator's commands lead to,
+const OF_OPERATOR: [&str; 14] = [
+    "ledger.ApprovePlan.",
+    "ledger.CanaryEnded.",
+    "ledger.Cancel.",
+    "ledger.CancelAsked.",
+    "ledger.Prune.",
+    "ledger.PruneBefore.",
+    "ledger.SendAgain.",
+    "ledger.StartPlanned.",
+    "ledger.plan.",
+    "ledger.plan_rows.",
+    "amqp.basic_ack.",
+    "amqp.basic_get.",
+    "api.cancel.",
+    "api.progress.",
+];
+/// and those on the way to an adoption.
+const OF_ADOPTION: [&str; 3] = ["ledger.GiveUp.", "ledger.AdoptFound.", "ledger.SettleLate."];
 
 impl Kind {
     pub fn of(plan: &Plan) -> Self {
-        let given_up = plan.kills.iter().any(|(place, _)| place.starts_with("ledger.GiveUp."));
-        if given_up { Self::GivenUp } else { Self::All }
+        let leads_to = |prefixes: &[&str]| {
+            plan.kills.iter().any(|(place, _)| prefixes.iter().any(|prefix| place.starts_with(prefix)))
+        };
+        if leads_to(&OF_ADOPTION) {
+            Self::Adopted
+        } else if leads_to(&OF_OPERATOR) {
+            Self::Operator
+        } else {
+            Self::All
+        }
+    }
+
+    /// Whether one scene can lead to both places.
+    pub fn leads_to_both(one: &str, other: &str) -> bool {
+        let [one, other] =
+            [one, other].map(|place| Self::of(&Plan { kills: vec![(place.to_owned(), 1)], must_hit: false }));
+        one == other || one == Self::All || other == Self::All
+    }
+
+    pub fn sandbox(self) -> &'static [&'static str] {
+        match self {
+            Self::All | Self::Operator => &SANDBOX,
+            Self::Adopted => &AS_FAST_AS_WE,
+        }
     }
 
     /// Everything at the sandbox's pace.
     pub fn pace(self) -> [(&'static str, &'static str); 10] {
-        let (overdue, give_up) = if self == Self::GivenUp { ("1s", "1s") } else { ("1h", "3d") };
+        let (overdue, give_up, poll_max) =
+            if self == Self::Adopted { ("1s", "1s", "50ms") } else { ("1h", "3d", "200ms") };
         [
             ("BRIEFD__SUBMIT__REPEAT_AFTER", "600ms"),
             ("BRIEFD__SUBMIT__RETRY_INITIAL", "100ms"),
             ("BRIEFD__SUBMIT__RETRY_MAX", "500ms"),
             ("BRIEFD__SUBMIT__PROBE_INTERVAL", "200ms"),
             ("BRIEFD__TRACK__POLL_INITIAL", "50ms"),
-            ("BRIEFD__TRACK__POLL_MAX", "200ms"),
+            ("BRIEFD__TRACK__POLL_MAX", poll_max),
             ("BRIEFD__TRACK__SWEEP_INTERVAL", "100ms"),
             ("BRIEFD__TRACK__OVERDUE_AFTER", overdue),
             ("BRIEFD__TRACK__GIVE_UP_AFTER", give_up),
@@ -56,24 +110,27 @@ impl Kind {
         ]
     }
 
+    /// What waits before there is a worker.
     fn briefs(self) -> Vec<Value> {
         match self {
-            Self::GivenUp => vec![brief("never", json!({"never": true}))],
             Self::All => many_fates(),
+            Self::Operator => operated(),
+            Self::Adopted => vec![slow()],
         }
     }
 
     /// What must have come of it.
     pub fn expected(self) -> Evidence {
         let mut expected_runs: Vec<_> = self.briefs().iter().map(ExpectedRun::first_of).collect();
-        if self == Self::GivenUp {
-            return Evidence { expected_runs, expected_running: 1, ..Evidence::default() };
-        }
-        expected_runs.push(ExpectedRun::first_of(&held()));
-        for again in [fails(), parks()] {
-            expected_runs.push(ExpectedRun { run: 2, ..ExpectedRun::first_of(&again) });
-        }
-        let expected_dead_letters = vec!["UNREADABLE", "BRIEF_CONFLICT"];
+        let (later, again, expected_dead_letters) = match self {
+            Self::All => (held(), vec![fails(), parks()], vec!["UNREADABLE", "BRIEF_CONFLICT"]),
+            // One of the two is requeued, and set aside again.
+            Self::Operator => (waits(), runs_again().to_vec(), vec!["UNREADABLE"; 3]),
+            Self::Adopted => (unknown(), Vec::new(), Vec::new()),
+        };
+        expected_runs.push(ExpectedRun::first_of(&later));
+        expected_runs
+            .extend(again.iter().map(|again| ExpectedRun { run: 2, ..ExpectedRun::first_of(again) }));
         Evidence { expected_runs, expected_dead_letters, ..Evidence::default() }
     }
 }
@@ -140,21 +197,36 @@ pub async fn publish(scene: &Scene) {
     for brief in scene.kind.briefs() {
         scene.broker.publish(&brief).await;
     }
-    if scene.kind == Kind::All {
-        scene.broker.publish(&many_fates()[0]).await;
-        scene.broker.publish_with(b"no brief", lapin::BasicProperties::default()).await;
-        let unknown = json!({"projectId": "p", "briefId": "unknown", "run": 5, "brief": {"hook": "x"}});
-        scene.broker.publish(&unknown).await;
+    let unreadable = async |id: &'static str| {
+        let properties = lapin::BasicProperties::default().with_message_id(id.into());
+        scene.broker.publish_with(b"no brief", properties).await;
+    };
+    match scene.kind {
+        Kind::All => {
+            scene.broker.publish(&many_fates()[0]).await;
+            unreadable(AGAIN).await;
+            let unknown = json!({"projectId": "p", "briefId": "unknown", "run": 5, "brief": {"hook": "x"}});
+            scene.broker.publish(&unknown).await;
+        }
+        Kind::Operator => {
+            unreadable(AGAIN).await;
+            unreadable(AWAY).await;
+        }
+        Kind::Adopted => {}
     }
 }
 
-/// Everything else that is done, until all has ended.
+/// Everything else that is done while there is a worker.
 pub async fn take(scene: &Scene) {
-    if scene.kind == Kind::GivenUp {
-        return until(scene, "something is given up", "SELECT count(*) FROM outbox WHERE state = 'sent'")
-            .await;
-    }
     until(scene, "the worker takes messages", "SELECT count(*) FROM brief").await;
+    match scene.kind {
+        Kind::All => many_steps(scene).await,
+        Kind::Operator => operator::work(scene).await,
+        Kind::Adopted => adoption::prepare(scene).await,
+    }
+}
+
+async fn many_steps(scene: &Scene) {
     scene.command(&["hold", "--batch", "held", "--reason", "a scene"]).await;
     until(scene, "the batch is held", "SELECT count(*) FROM hold WHERE batch = 'held'").await;
     scene.broker.publish(&held()).await;

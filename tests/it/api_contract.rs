@@ -39,6 +39,7 @@ fn settings(base_url: &str, api_key: &str) -> config::Layers {
         tier: Tier::Unlimited,
         limits: LimitOverrides::default(),
         connect_timeout: Duration::from_secs(10),
+        ca_file: None,
         request_timeout: Duration::from_secs(30),
         max_response_bytes: 64 * 1024,
         send_container_id: true,

@@ -86,6 +86,21 @@ fn every_test_that_a_promising_document_names_exists() {
 }
 
 #[test]
+fn every_threat_names_tests_that_exist() {
+    let (code, text) = (code(), read(".github/SECURITY.md"));
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 12, "{rows:?}");
+    for row in rows {
+        let shown_by = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let tests: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test shows this: {row}");
+        for test in tests {
+            assert!(code.contains(&format!("fn {test}(")), "SECURITY.md names {test}, which does not exist");
+        }
+    }
+}
+
+#[test]
 fn the_switches_and_commands_of_the_guarantees_exist() {
     let text = read("deploy/GUARANTEES.md");
     let help = String::from_utf8(briefd(&["sandbox", "--help"]).stdout).unwrap();
@@ -185,10 +200,4 @@ fn every_command_that_the_readme_shows_exists() {
         }
     }
     assert!(seen > 10, "the README names the commands");
-}
-
-#[test]
-fn the_definitions_for_the_broker_are_what_the_worker_would_declare() {
-    let printed = briefd(&["topology", "--definitions"]);
-    assert_eq!(String::from_utf8_lossy(&printed.stdout), read("deploy/rabbitmq/definitions.json"));
 }

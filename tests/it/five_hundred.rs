@@ -361,7 +361,7 @@ fn brief(n: u64) -> Value {
 }
 
 /// The record without what differs between two ledgers that tell of the same container.
-fn without_own_doings(record: &Message) -> Message {
+pub fn without_own_doings(record: &Message) -> Message {
     let mut json = record.json();
     for name in OWN_TIMES {
         json[name] = Value::Null;

@@ -1,13 +1,17 @@
 //! Thirty of two hundred failed: the rerun is planned, tried on a few, carried out, killed in the middle and carried
 //! on. It makes exactly what failed anew, once, and costs no more than the plan says.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod agreement;
+mod late;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use self::agreement::assert_own;
 use crate::support::broker::TestBroker;
 use crate::support::checker::{Evidence, ExpectedRun};
 use crate::support::message::Message;
@@ -139,11 +143,14 @@ impl Scene {
     async fn finish(mut self, mut worker: Worker, second_runs: Vec<ExpectedRun>) {
         worker.wait_series("briefd_outbox_pending", 0.0).await;
         worker.wait_series("briefd_ledger_imbalance", 0.0).await;
+        let rest = self.broker.take_rest("records").await;
+        self.records.extend(rest);
+        assert_own(&self.records, &second_runs);
+        self.assert_agreement().await;
         worker.process.sigterm();
         assert!(worker.process.wait_exit(PROMPTLY).await.success());
         let rest = self.broker.take_rest("records").await;
         self.records.extend(rest);
-        assert_latest_runs(&self.records, &second_runs);
         let first = (0..BRIEFS).map(|n| ExpectedRun::first_of(&brief(n)));
         Evidence {
             account: self.account().await,
@@ -160,31 +167,12 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// What consumers keep: the highest run wins, and it is a completed one for all that were run again.
-fn assert_latest_runs(records: &[Message], second_runs: &[ExpectedRun]) {
-    let mut latest: BTreeMap<(String, u64), (u64, String)> = BTreeMap::new();
-    for record in records.iter().map(Message::json) {
-        let Some(variant) = record["variant"].as_u64() else { continue };
-        let brief = record["briefId"].as_str().unwrap().to_owned();
-        let told = (number(&record["run"]), record["type"].as_str().unwrap().to_owned());
-        let kept = latest.entry((brief, variant)).or_insert_with(|| told.clone());
-        if told.0 > kept.0 {
-            *kept = told;
-        }
-    }
-    for run in second_runs {
-        for variant in &run.variants {
-            let kept = &latest[&(run.brief_id.clone(), *variant)];
-            assert_eq!(*kept, (2, "container.completed".to_owned()), "{} variant {variant}", run.brief_id);
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_plan_makes_exactly_what_failed_anew_and_costs_no_more_than_it_says() {
     let mut scene = Scene::set(SANDBOX).await;
     let worker = scene.first_run().await;
     let before = scene.account().await;
+    scene.assert_agreement().await;
 
     let plan = scene.told(&["rerun", "--batch", BATCH, "--canary", "5", "--dry-run", "--json"]).await;
     assert_eq!((&plan["briefs"], &plan["containers"], &plan["starts"]), (&json!(20), &json!(20), &json!(20)));
@@ -280,6 +268,8 @@ async fn the_same_rerun_message_hours_apart_buys_once_whether_a_plan_or_a_messag
     let account = scene.account().await;
     assert_eq!((&account["jobsMade"], &account["posts"]["regenerate"]), (&json!(4), &json!(2)));
     assert_eq!(scene.distinct(), 4);
+    let again = [1, 2].map(|n| ExpectedRun { run: 2, ..ExpectedRun::first_of(&message(n, 2)) });
+    assert_own(&scene.records, &again);
     assert_eq!(scene.broker.take_rest("briefs.dead").await.len(), 0);
 }
 

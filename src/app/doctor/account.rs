@@ -32,7 +32,10 @@ pub(super) async fn check(settings: &Settings, reader: Option<&Reader>, clock: &
         Ok(client) => client,
         Err(error) => {
             let mark = match &error {
-                BuildError::Key(_) | BuildError::BaseUrl(_) | BuildError::Organization => Mark::BadSettings,
+                BuildError::Key(_)
+                | BuildError::BaseUrl(_)
+                | BuildError::Organization
+                | BuildError::Authority { .. } => Mark::BadSettings,
                 BuildError::Http(_) => Mark::Bad,
             };
             checks.failed("api", mark, &error);

@@ -1,7 +1,8 @@
 //! RabbitMQ: within reach, with what a worker needs, read by nobody else, and with a queue for every record.
 //!
 //! AMQP cannot list bindings, and publishing to find out is out of the question: a message that is routed is a message
-//! that somebody gets. So bindings and rights are told by the management API, or not at all.
+//! that somebody gets. So bindings are told by the management API, or not at all; so are rights, but for the one to
+//! publish, which the broker refuses before it routes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use super::{Checks, LIMIT, Scope};
 use crate::broker::management::{Bound, Management, ManagementError, Rights, topic_matches};
 use crate::broker::topology::{Finding, State, check as look};
-use crate::broker::{Purpose, connect};
+use crate::broker::{Connection, Purpose, connect, forbidden};
 use crate::config::{Amqp, Settings};
 use crate::ledger::Reader;
 use crate::record::{RecordType, routing_key};
@@ -42,6 +43,7 @@ pub(super) async fn check(
         Ok(connection) => {
             checks.good("broker", format!("RabbitMQ at {} lets us in", amqp.address));
             let findings = tokio::time::timeout(LIMIT, look(&connection, amqp)).await;
+            publishing(&mut checks, &connection, amqp).await;
             connection.close(CLOSE_LIMIT).await;
             match findings {
                 Ok(findings) => {
@@ -60,6 +62,16 @@ pub(super) async fn check(
     }
     told_by_management(&mut checks, amqp, scope, projects).await;
     checks
+}
+
+/// What comes of it where the right is missing: everything for that exchange waits in the ledger.
+async fn publishing(checks: &mut Checks, connection: &Connection, amqp: &Amqp) {
+    for exchange in [&amqp.output.exchange, &amqp.dead_letter.exchange] {
+        if let Some(why) = forbidden(connection, exchange).await {
+            let says = format!("the user may not publish to exchange {}: {why}", quoted(exchange));
+            checks.bad("rights", says, "grant it the write right (rabbitmqctl set_permissions)");
+        }
+    }
 }
 
 fn topology(checks: &mut Checks, finding: &Finding, declare: bool) {

@@ -119,7 +119,7 @@ pub struct Scope {
 /// Looks at everything. Takes a few seconds at most where everything answers.
 pub async fn examine(loaded: &Loaded, scope: &Scope, clock: &Clock) -> Vec<Check> {
     let settings = &loaded.settings;
-    let reader = tokio::time::timeout(LIMIT, Reader::open(&settings.ledger.path)).await;
+    let reader = tokio::time::timeout(LIMIT, Reader::open_of_any_age(&settings.ledger.path)).await;
     let reader = reader.unwrap_or(Err(crate::ledger::LedgerError::Closed));
     let known = reader.as_ref().ok();
     let projects = known_projects(settings, known).await;

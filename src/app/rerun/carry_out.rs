@@ -14,8 +14,10 @@ pub(in crate::app) async fn approve(
     ledger: &Ledger,
     clock: &Clock,
     (plan, canary): (i64, Option<u64>),
+    (who, reason): (&str, &str),
 ) -> Result<String, LedgerError> {
-    let approved = ledger.write(ApprovePlan { plan, canary, now_ms: clock.now_ms() }).await?;
+    let said = (who.to_owned(), reason.to_owned());
+    let approved = ledger.write(ApprovePlan { plan, canary, said, now_ms: clock.now_ms() }).await?;
     Ok(match approved {
         Approved::Starts => format!("plan {plan} starts"),
         Approved::GoesOn => format!("plan {plan} goes on"),
@@ -49,7 +51,7 @@ pub(in crate::app) async fn carry_on(
     clock: &Clock,
     send_container_id: bool,
 ) -> Result<usize, LedgerError> {
-    let mut started = 0;
+    let mut started_of_all = 0;
     for (plan, state) in ledger.reader().open_plans().await? {
         let goes_on = match state {
             PlanState::Starting => true,
@@ -59,6 +61,7 @@ pub(in crate::app) async fn carry_on(
         if !goes_on {
             continue;
         }
+        let mut started = 0;
         loop {
             let step = StartPlanned { plan, send_container_id, now_ms: clock.now_ms() };
             let step = ledger.write(step).await?;
@@ -72,8 +75,9 @@ pub(in crate::app) async fn carry_on(
                 break;
             }
         }
+        started_of_all += started;
     }
-    Ok(started)
+    Ok(started_of_all)
 }
 
 /// Whether the canary of a plan has ended, and all of it completed.

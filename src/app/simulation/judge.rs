@@ -29,11 +29,12 @@ const NOT_THE_BRIEFS: [&str; 8] = [
 pub(super) fn violations(world: &World) -> Vec<String> {
     let account = world.sandbox.account();
     let consumed = world.broker.consumed();
-    let records: Vec<_> =
-        consumed.iter().filter(|message| message.channel == Channel::Record).map(Record::read).collect();
+    let records = records(world);
     let mut wrong = Vec::new();
     let intents = Intents::new(world, &account);
     bought_once(&intents, &account, &records, &mut wrong);
+    bought_anew(world, &account, &mut wrong);
+    given_up_late(world, &account, &records, &mut wrong);
     all_told((world, &intents), &account, &records, &mut wrong);
     all_answered(world, &consumed, &records, &mut wrong);
     same_bytes(&consumed, &mut wrong);
@@ -55,6 +56,12 @@ pub(super) fn violations(world: &World) -> Vec<String> {
         wrong.push(format!("{reads} reads in {} steps", world.steps));
     }
     wrong
+}
+
+/// Every record that arrived, in order, repeats among them.
+pub(super) fn records(world: &World) -> Vec<Record> {
+    let consumed = world.broker.consumed();
+    consumed.iter().filter(|message| message.channel == Channel::Record).map(Record::read).collect()
 }
 
 /// Who may have bought what: the brief and the run of every key that there can be.
@@ -129,6 +136,46 @@ fn bought_once(intents: &Intents<'_>, account: &Account, records: &[Record], wro
     }
 }
 
+/// P1: a rerun makes nothing anew that is there, or is being made.
+fn bought_anew(world: &World, account: &Account, wrong: &mut Vec<String>) {
+    for (place, job) in account.jobs.iter().enumerate().filter(|(_, job)| job.kind == "regenerate") {
+        let Some(container) = job.container_ids.first() else { continue };
+        let before = account.jobs[..place].iter().rfind(|before| before.container_ids.contains(container));
+        // What the API says is not there, for hours, may be asked for.
+        let Some(before) = before.filter(|_| world.untrue.longest_ms(container).is_none()) else { continue };
+        let ran = before.ends_at.as_ref().is_none_or(|at| *at > job.started_at);
+        let all_completed = before.charged == before.credits;
+        if ran || all_completed {
+            let how = if ran { "ran" } else { "had completed" };
+            wrong.push(format!("P1 {container} {how} in {} when {} was bought", before.id, job.id));
+        }
+    }
+}
+
+/// P3: nothing is given up before its time, neither what runs nor what is contradicted.
+fn given_up_late(world: &World, account: &Account, records: &[Record], wrong: &mut Vec<String>) {
+    let track = &world.settings.track;
+    for record in records {
+        let Some(container) = &record.container else { continue };
+        let (took_ms, patience) = match record.code.as_str() {
+            "GENERATION_LOST" => {
+                let of_it = |job: &&JobAccount| job.container_ids.contains(container);
+                let first = account.jobs.iter().find(of_it).map_or(0, |job| ms(&job.started_at));
+                (ms(&record.finished_at) - first, track.give_up_after)
+            }
+            "CONTAINER_MISSING" => (world.untrue.longest_ms(container).unwrap_or(0), track.overdue_after),
+            _ => continue,
+        };
+        if u128::try_from(took_ms).is_ok_and(|took_ms| took_ms < patience.as_millis()) {
+            wrong.push(format!("P3 {}: {} after {} s", record.name(), record.code, took_ms / 1_000));
+        }
+    }
+}
+
+fn ms(time: &str) -> i64 {
+    time.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_millisecond)
+}
+
 /// P2, P3: whatever was paid for is told, and as what it is.
 fn all_told(
     (world, intents): (&World, &Intents<'_>),
@@ -165,7 +212,15 @@ fn all_told(
         let completed = told.iter().filter(completed).count();
         let price = job.credits / u64::try_from(told.len().max(1)).unwrap_or(1);
         let worth = price * u64::try_from(completed).unwrap_or(0);
-        if worth != job.charged && !(unnamed && worth < job.charged) {
+        // The API said for long enough that they are not there.
+        let missing = |told: &&Vec<&Record>| told.iter().any(|record| record.code == "CONTAINER_MISSING");
+        let missing = u64::try_from(told.iter().filter(missing).count()).unwrap_or(0);
+        if worth < job.charged && job.charged <= worth + price * missing {
+            continue;
+        }
+        // Of such a job nobody waits for the end, and it is charged then.
+        let is_over = job.status != "running";
+        if worth != job.charged && !(unnamed && (worth < job.charged || !is_over)) {
             wrong.push(format!(
                 "P3 {} was charged {}, and records of what completed are worth {worth}",
                 job.id, job.charged
@@ -242,14 +297,15 @@ fn all_left(world: &World, consumed: &[Outgoing], wrong: &mut Vec<String>) {
 }
 
 /// The fields of a record that the judge looks at.
-struct Record {
-    kind: String,
+pub(super) struct Record {
+    pub kind: String,
     identity: Identity,
-    run: u64,
+    pub run: u64,
     variant: Option<u64>,
     job: Option<String>,
     container: Option<String>,
-    code: String,
+    pub code: String,
+    finished_at: String,
 }
 
 impl Record {
@@ -268,6 +324,7 @@ impl Record {
             variant: record["variant"].as_u64(),
             job: text("jobId"),
             container: text("containerId"),
+            finished_at: required("finishedAt"),
             code: record["error"]["code"].as_str().unwrap_or_default().to_owned(),
         }
     }

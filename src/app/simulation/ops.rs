@@ -1,18 +1,20 @@
 //! What can happen, and how often. A list of these is one simulated life; proptest makes it and shortens one that fails.
 //!
-//! What is new in the worker comes in as another [`Op`] with its weight in [`op`], and what it does in `world`. (A cancel is
-//! not there yet: it is `Asked` of the worker like a hold.)
+//! What is new in the worker comes in as another [`Op`] with its weight in [`op`], and what it does in `world`.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use crate::sandbox::gate::Post;
+use crate::sandbox::gate::{Lie, Post};
 use crate::sandbox::{ContainerIds, Fault};
 
 /// Briefs that a list is about. Few, so that the same one is met again and again.
 pub(super) const BRIEFS: u8 = 4;
+
+/// Longer than anybody's patience, and not for ever.
+pub(super) const SLOW_SECONDS: u32 = 80_000;
 
 /// What the world is like: choices that the API's documentation leaves open, and settings of ours.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub(super) struct Switches {
     pub send_container_id: bool,
     /// `submit.concurrency`
     pub concurrency: usize,
+    /// `track.give_up_after`, in hours
+    pub give_up_hours: u64,
 }
 
 /// One thing that happens.
@@ -66,7 +70,18 @@ pub(super) enum Op {
     Hold { scope: u8, held: bool },
     /// An operator decides about every parked job, by what is true.
     Resolve { repeat: bool },
+    /// An operator cancels what is open of a batch, or of no batch; the API is asked about what runs.
+    Cancel { batch: bool },
+    /// Hours pass, with reads in between: so many times so many seconds.
+    Follow { seconds: u32, times: u8 },
+    /// Reads of what runs tell this from now on, until they are true again.
+    Lie(Option<Lie>),
+    /// For so many seconds no container can be read yet.
+    Lag(u32),
 }
+
+/// Reads never lag further behind than this: two look-ups so far apart that find nothing are believed.
+pub(super) const LAG_SECONDS_MAX: u32 = 300;
 
 /// A stage that can die in the middle.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +152,8 @@ pub(super) enum Wish {
     Never,
     /// It fails, and so does the first regeneration.
     FailsTwice,
+    /// It fails, and the first regeneration takes so many seconds.
+    FailsThenTakes(u32),
 }
 
 impl Wish {
@@ -150,6 +167,9 @@ impl Wish {
             Self::Struck(fault) => json!({ "faults": [fault.name()] }),
             Self::UnknownStatus => json!({ "unknownStatus": true, "seconds": 40 }),
             Self::Never => json!({ "never": true }),
+            Self::FailsThenTakes(seconds) => {
+                json!({ "fail": "RENDER_FAILED", "seconds": 5, "regenerate": { "seconds": seconds } })
+            }
             Self::FailsTwice => {
                 json!({ "fail": "RENDER_FAILED", "seconds": 5, "regenerate": { "fail": "RENDER_FAILED", "seconds": 60 } })
             }
@@ -168,54 +188,7 @@ pub(super) enum Change {
     Rotated,
 }
 
-/// A world, and what happens in it.
-pub(super) fn life() -> impl Strategy<Value = (Switches, Vec<Op>)> {
-    (switches(), vec(scene(), 1..14).prop_map(|scenes| scenes.concat()))
-}
-
-/// A few things that happen one after the other. Alone, chance would rarely bring a repeat at the wrong moment, or a rerun.
-fn scene() -> impl Strategy<Value = Vec<Op>> {
-    prop_oneof![
-        8 => op().prop_map(|op| vec![op]),
-        3 => (0..BRIEFS, wish(), vec(post(), 0..3)).prop_map(|(brief, wish, posts)| start(brief, wish, posts)),
-        3 => repeat(),
-        3 => rerun(),
-    ]
-}
-
-fn start(brief: u8, wish: Wish, posts: Vec<Post>) -> Vec<Op> {
-    let intake = Op::Intake { chunk: 3, ack: Ack::Arrives };
-    vec![Op::Deliver { brief, content: 0, run: 0, wish }, intake, Op::Submit(posts)]
-}
-
-/// An answer is lost, and a moment later there is another round.
-fn repeat() -> impl Strategy<Value = Vec<Op>> {
-    let lost = prop_oneof![2 => Just(Post::Lost), 1 => Just(Post::Silent { worked: true })];
-    (0..BRIEFS, wish(), lost, moment(), vec(post(), 1..2)).prop_map(|(brief, wish, lost, moment, posts)| {
-        let mut ops = start(brief, wish, vec![lost]);
-        ops.extend([Op::Advance(moment), Op::Submit(posts), Op::Track]);
-        ops
-    })
-}
-
-/// A brief fails, and is asked for again.
-fn rerun() -> impl Strategy<Value = Vec<Op>> {
-    let bad = select(vec![Wish::Fails, Wish::SecondFails, Wish::FailsTwice]);
-    (0..BRIEFS, bad, vec(post(), 0..2), moment()).prop_map(|(brief, wish, posts, moment)| {
-        let mut ops = start(brief, wish, Vec::new());
-        ops.extend([Op::Advance(300), Op::Track]);
-        ops.push(Op::Deliver { brief, content: 0, run: 2, wish });
-        ops.extend([Op::Intake { chunk: 3, ack: Ack::Arrives }, Op::Submit(Vec::new()), Op::Submit(posts)]);
-        ops.extend([Op::Advance(moment), Op::Track]);
-        ops
-    })
-}
-
-fn moment() -> impl Strategy<Value = u32> {
-    select(vec![2, 5, 20, 61, 605, 84_000])
-}
-
-fn switches() -> impl Strategy<Value = Switches> {
+pub(super) fn switches() -> impl Strategy<Value = Switches> {
     let api = (
         any::<bool>(),
         select(vec![ContainerIds::Ours, ContainerIds::CntAlias, ContainerIds::CntOnly]),
@@ -228,7 +201,7 @@ fn switches() -> impl Strategy<Value = Switches> {
         select(vec![0.0, 0.0, 0.3]),
         select(vec![None, None, None, Some(1)]),
     );
-    let ours = (prop::bool::weighted(0.7), select(vec![1, 3]));
+    let ours = (prop::bool::weighted(0.7), select(vec![1, 3]), select(vec![2, 2, 12]));
     (api, ours).prop_map(|(api, ours)| Switches {
         overlap_makes_two: api.0,
         container_ids: api.1,
@@ -242,10 +215,11 @@ fn switches() -> impl Strategy<Value = Switches> {
         running_cap: api.9,
         send_container_id: ours.0,
         concurrency: ours.1,
+        give_up_hours: ours.2,
     })
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(super) fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (0..BRIEFS, content(), run(), wish())
             .prop_map(|(brief, content, run, wish)| Op::Deliver { brief, content, run, wish }),
@@ -264,7 +238,14 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<bool>().prop_map(Op::ApiListens),
         2 => (0..3_u8, any::<bool>()).prop_map(|(scope, held)| Op::Hold { scope, held }),
         1 => any::<bool>().prop_map(|repeat| Op::Resolve { repeat }),
+        1 => any::<bool>().prop_map(|batch| Op::Cancel { batch }),
+        1 => lie().prop_map(Op::Lie),
+        1 => (1..=LAG_SECONDS_MAX).prop_map(Op::Lag),
     ]
+}
+
+pub(super) fn lie() -> impl Strategy<Value = Option<Lie>> {
+    select(vec![None, Some(Lie::NotThere), Some(Lie::StillRunning)])
 }
 
 fn content() -> impl Strategy<Value = u8> {
@@ -275,7 +256,7 @@ fn run() -> impl Strategy<Value = u8> {
     prop_oneof![6 => Just(0), 1 => Just(1), 4 => Just(2), 2 => Just(3), 1 => Just(4)]
 }
 
-fn wish() -> impl Strategy<Value = Wish> {
+pub(super) fn wish() -> impl Strategy<Value = Wish> {
     prop_oneof![
         6 => select(vec![5, 60, 100, 2_000]).prop_map(Wish::Seconds),
         3 => Just(Wish::Fails),
@@ -285,10 +266,11 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => Just(Wish::UnknownStatus),
         1 => Just(Wish::Never),
         2 => Just(Wish::FailsTwice),
+        1 => select(vec![60, SLOW_SECONDS]).prop_map(Wish::FailsThenTakes),
     ]
 }
 
-fn post() -> impl Strategy<Value = Post> {
+pub(super) fn post() -> impl Strategy<Value = Post> {
     prop_oneof![
         5 => Just(Post::Through),
         3 => Just(Post::Lost),

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use super::ends::Broker;
-use crate::app::{Worker, account, permits, requests};
+use crate::app::{Worker, account, cancel, permits, requests};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::Input;
@@ -47,6 +47,8 @@ pub(super) enum Step {
     Publish,
     /// What operators asked for.
     Requests,
+    /// The API is asked to cancel what somebody canceled.
+    Cancels,
 }
 
 /// It died on the way.
@@ -140,6 +142,7 @@ async fn take(
             };
             publish.run().await;
         }
+        Step::Cancels => cancel::ask_due(worker).await,
         Step::Requests => {
             let mut under_way = requests::UnderWay::default();
             while requests::carry_out_open(&worker.desk, &mut under_way).await {}

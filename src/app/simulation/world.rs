@@ -18,12 +18,11 @@ use url::Url;
 use super::ends::Broker;
 use super::ops::{Ack, BRIEFS, Change, Op, Poison, Stage, Switches, Wish};
 use super::process::{Process, Step};
-use crate::app::requests::{Asked, Scope};
+use super::untrue::Untrue;
 use crate::brief::Identity;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::layers::{ApiKey, Tier};
-use crate::ledger::{Request, Resolution};
 use crate::sandbox::gate::{Gate, change_account, change_faults};
 use crate::sandbox::{Options, Sandbox};
 
@@ -49,13 +48,15 @@ pub(super) struct World {
     /// Steps that were taken.
     pub steps: u64,
     pub process: Option<Process>,
-    gate: Gate,
+    pub gate: Gate,
+    /// What the API has told wrongly.
+    pub untrue: Untrue,
     /// Keeps the address ours while nobody listens there.
     _address: TcpSocket,
     at: SocketAddr,
     serving: Option<(CancellationToken, JoinHandle<()>)>,
     folder: TempDir,
-    settings: Settings,
+    pub settings: Settings,
     /// Keys that were ever in use, the present one last.
     pub keys: Vec<String>,
     revoked: bool,
@@ -115,9 +116,9 @@ impl World {
         settings.layers.send_container_id = switches.send_container_id;
         settings.ledger.path = folder.path().join("briefd.db");
         settings.submit.concurrency = switches.concurrency;
-        // So that a generation that never ends is given up in half a day of looks an hour apart.
+        // So that a generation that never ends is given up in hours, of looks an hour apart.
         settings.track.poll_max = Duration::from_mins(10);
-        settings.track.give_up_after = Duration::from_hours(12);
+        settings.track.give_up_after = Duration::from_hours(switches.give_up_hours);
         let mut world = Self {
             sandbox: Sandbox::new(options, clock.clone()),
             clock,
@@ -126,6 +127,7 @@ impl World {
             steps: 0,
             process: None,
             gate: Gate::default(),
+            untrue: Untrue::default(),
             _address: address,
             at,
             serving: None,
@@ -168,7 +170,7 @@ impl World {
                 self.step(&Step::Publish);
                 self.broker.fates(&[]);
             }
-            Op::Advance(seconds) => self.clock.advance(Duration::from_secs(u64::from(*seconds))),
+            Op::Advance(seconds) => self.advance(*seconds),
             Op::Restart { clean } => return self.restart(*clean),
             Op::DieDuring { stage, polls } => {
                 self.process.as_mut().unwrap().polls_left = Some(*polls);
@@ -186,11 +188,17 @@ impl World {
                 outside().block_on(change_faults(&self.sandbox, &Value::Object(shares)));
             }
             Op::ApiListens(listens) => self.listen(*listens),
-            Op::Hold { scope, held } => {
-                let of = scopes().swap_remove(usize::from(*scope));
-                self.ask(&if *held { Asked::Hold { of } } else { Asked::Release { of } });
-            }
+            Op::Hold { scope, held } => self.hold(*scope, *held),
             Op::Resolve { repeat } => self.resolve(*repeat),
+            Op::Cancel { batch } => self.cancel(*batch),
+            Op::Follow { seconds, times } => {
+                for _ in 0..*times {
+                    self.advance(*seconds);
+                    self.step(&Step::Track);
+                }
+            }
+            Op::Lie(lie) => self.lie(*lie),
+            Op::Lag(seconds) => self.lag(*seconds),
         }
         Ok(())
     }
@@ -198,6 +206,7 @@ impl World {
     /// All trouble is over, and time passes until nothing is under way.
     pub(super) fn calm(&mut self) -> Result<(), String> {
         self.listen(true);
+        self.lie(None);
         outside().block_on(change_faults(&self.sandbox, &json!({})));
         outside().block_on(change_account(&self.sandbox, &json!({ "runningCap": null })));
         for change in [Change::Credits(CREDITS), Change::Revoked(false), Change::Killed(false)] {
@@ -212,27 +221,16 @@ impl World {
                 // Those that an operator set, and those that only an operator lifts.
                 self.lift_all();
             }
-            for step in [Step::Intake, Step::SubmitAll, Step::Track, Step::Publish] {
+            for step in [Step::Intake, Step::SubmitAll, Step::Cancels, Step::Track, Step::Publish] {
                 self.step(&step);
             }
             self.resolve(n % 2 == 0);
-            if self.broker.is_empty() && !self.is_busy() {
+            if self.broker.is_empty() && !self.is_busy() && !self.awaits_late_results() {
                 return Ok(());
             }
-            self.clock.advance(Duration::from_secs(seconds));
+            self.advance(seconds);
         }
         Err(format!("P2 it never ends: {}", self.open_jobs()))
-    }
-
-    fn lift_all(&mut self) {
-        let process = self.process.as_ref().unwrap();
-        let holds = process.wait(process.worker.desk.ledger.reader().holds()).unwrap();
-        if holds.is_empty() {
-            return;
-        }
-        for of in scopes() {
-            self.ask(&Asked::Release { of });
-        }
     }
 
     fn is_busy(&self) -> bool {
@@ -389,69 +387,6 @@ impl World {
             (_, serving) => self.serving = serving,
         }
     }
-
-    fn ask(&mut self, asked: &Asked) {
-        let args = serde_json::to_value(asked).unwrap();
-        let request = Request {
-            id: 0,
-            at: self.clock.now_ms(),
-            kind: args["kind"].as_str().unwrap().to_owned(),
-            args: args.to_string(),
-            who: "anna".to_owned(),
-            reason: "simulated".to_owned(),
-        };
-        let process = self.process.as_ref().unwrap();
-        process.wait(Request::append(&self.settings.ledger.path, &request)).unwrap();
-        self.step(&Step::Requests);
-    }
-
-    /// Decides about each parked job as somebody does who asked the API's support.
-    fn resolve(&mut self, repeat: bool) {
-        let process = self.process.as_ref().unwrap();
-        let reader = process.worker.desk.ledger.reader();
-        let parked: Vec<(i64, String)> = process.wait(async {
-            if !reader.tally().await.unwrap().iter().any(|tally| tally.state == "parked") {
-                return Vec::new();
-            }
-            let mut parked = Vec::new();
-            for brief in reader.parked_briefs(None, 100).await.unwrap() {
-                for found in reader.find_briefs(&brief.brief_id, (None, None), 10).await.unwrap() {
-                    let jobs = reader.story(found.id).await.unwrap().jobs;
-                    let jobs = jobs.into_iter().filter(|job| job.state == "parked");
-                    parked.extend(jobs.map(|job| (job.id, job.idempotency_key)));
-                }
-            }
-            parked
-        });
-        if parked.is_empty() {
-            return;
-        }
-        let made = self.sandbox.account().jobs;
-        for (job, key) in parked {
-            let resolution = match made.iter().find(|made| made.idempotency_key.as_ref() == Some(&key)) {
-                Some(made) => Resolution::Accepted {
-                    job: made.id.clone(),
-                    containers: made.container_ids.clone(),
-                    format: None,
-                },
-                None if repeat => Resolution::Repeat,
-                None => Resolution::NeverAccepted,
-            };
-            self.ask(&Asked::Resolve { jobs: vec![job], resolution });
-        }
-    }
-}
-
-/// Whatever a hold in these lists can be of.
-fn scopes() -> Vec<Scope> {
-    let mut scopes = vec![Scope::Account, Scope::Project("p0".to_owned()), Scope::Batch("b".to_owned())];
-    scopes.push(Scope::Project("p1".to_owned()));
-    for project in ["p0", "p1"] {
-        for batch in ["b", ""] {
-            scopes.push(Scope::BatchOfProject { project: project.to_owned(), batch: batch.to_owned() });
-        }
-    }
-    scopes
 }
 
 fn identity_of(message: &Value) -> Identity {

@@ -110,7 +110,8 @@ pub enum ConnectError {
 impl ConnectError {
     pub(super) fn tls(address: &str, error: &io::Error) -> Self {
         let problem = error.to_string();
-        let advice = if problem.contains("UnknownIssuer") {
+        let advice = if ["UnknownIssuer", "BadSignature"].into_iter().any(|why| problem.contains(why)) {
+            // The second: an authority of the same name with another key.
             "set amqp.ca_file to the authority that signed the broker's certificate"
         } else if problem.contains("InvalidContentType") {
             "that port does not talk TLS: use amqp://, or the broker's TLS port (usually 5671)"

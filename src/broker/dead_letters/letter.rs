@@ -8,12 +8,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::super::wire;
-use crate::flow::Properties;
+use crate::flow::{COUNTED_BY_BROKER, Properties};
 
 /// Headers that tell of a message's death: ours, and the broker's.
 const OF_DEATH: [&str; 4] = ["x-briefd-", "x-death", "x-first-death-", "x-last-death-"];
-/// Headers that the broker counts returns in.
-const COUNTED: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 /// Hex digits of an id: enough to tell a million apart, and short enough to be typed.
 const ID_DIGITS: usize = 10;
 /// Survives a restart of the broker.
@@ -137,7 +135,7 @@ impl DeadLetter {
 }
 
 fn is_of_death(header: &str) -> bool {
-    COUNTED.contains(&header) || OF_DEATH.iter().any(|prefix| header.starts_with(prefix))
+    COUNTED_BY_BROKER.contains(&header) || OF_DEATH.iter().any(|prefix| header.starts_with(prefix))
 }
 
 #[cfg(test)]

@@ -56,3 +56,23 @@ fn a_returned_message_that_nobody_knows_makes_the_batch_unknown() {
 fn a_confirm_that_was_never_asked_for_is_no_success() {
     assert!(settle(&[record("a")], vec![Some(Ok(Confirmation::NotRequested))]).is_err());
 }
+
+fn refused(by: AMQPSoftError) -> lapin::Error {
+    lapin::ErrorKind::ProtocolError(lapin::protocol::AMQPError::new(by.into(), "no".into())).into()
+}
+
+#[test]
+fn only_a_refusal_that_a_message_can_be_the_reason_for_is_blamed_on_one() {
+    for (by, forbidden) in [
+        (AMQPSoftError::PRECONDITIONFAILED, false),
+        (AMQPSoftError::CONTENTTOOLARGE, false),
+        (AMQPSoftError::ACCESSREFUSED, true),
+        (AMQPSoftError::NOTFOUND, true),
+        (AMQPSoftError::RESOURCELOCKED, true),
+    ] {
+        let Err(lost) = settle(&[record("a")], vec![Some(Err(refused(by.clone())))]) else {
+            panic!("nothing is known of it")
+        };
+        assert!(lost.channel_closed && lost.forbidden == forbidden, "{by:?}");
+    }
+}

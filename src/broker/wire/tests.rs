@@ -71,7 +71,7 @@ fn a_dead_letter_keeps_its_message_id_and_carries_ours_in_a_header() {
 
 #[test]
 fn an_enqueued_brief_is_known_by_its_own_id_even_if_it_was_a_dead_letter_once() {
-    let packet = packet(&outgoing(Channel::Brief, [("x-briefd-id", json!("old"))])).unwrap();
+    let packet = packet(&outgoing(Channel::Brief, [("x-briefd-row", json!("old"))])).unwrap();
     assert_eq!(packet.exchange.as_str(), "briefs");
     assert_eq!(returned_id(&packet.properties).as_deref(), Some("ours"));
 }
@@ -87,7 +87,7 @@ fn a_dead_letters_headers_fit_into_a_frame_by_losing_the_largest_original() {
     ];
     let read = incoming_properties(&packet(&outgoing(Channel::DeadLetter, headers)).unwrap().properties);
     let names: Vec<&str> = read.headers.keys().map(String::as_str).collect();
-    assert_eq!(names, ["large", "small", "x-briefd-detail", "x-briefd-id", "x-briefd-reason"]);
+    assert_eq!(names, ["large", "small", "x-briefd-detail", "x-briefd-reason", "x-briefd-row"]);
     assert_eq!(read.headers["x-briefd-detail"].as_str().unwrap().len(), 1_000);
 }
 

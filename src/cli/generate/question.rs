@@ -42,7 +42,7 @@ pub(super) async fn may_start(
 
 /// Whether the ledger has briefs of this file: then it goes on, and what it costs was asked before.
 async fn is_known(settings: &Settings, name: &str) -> Result<bool, LedgerError> {
-    match Reader::open(&settings.ledger.path).await {
+    match Reader::open_of_any_age(&settings.ledger.path).await {
         Ok(reader) => reader.knows_input(&Input::File(name.to_owned())).await,
         Err(LedgerError::Missing(_)) => Ok(false),
         Err(error) => Err(error),

@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Made;
-use crate::config::Settings;
 use crate::job::plan::{Deed, Step};
-use crate::layers::limits::numbers;
+use crate::layers::Numbers;
 
 /// What a plan amounts to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +47,8 @@ pub(super) struct Group {
 }
 
 impl Figures {
-    pub(super) fn of(made: &Made, settings: &Settings) -> Self {
+    /// `rate`: the limits that the worker keeps.
+    pub(super) fn of(made: &Made, rate: Option<Numbers>) -> Self {
         let steps = &made.plan.steps;
         let sum = |count: fn(&Step) -> u64| steps.iter().map(count).sum::<u64>();
         let mut by_format = BTreeMap::<String, u64>::new();
@@ -57,7 +57,6 @@ impl Figures {
         }
         let price = |format: &String| made.credits.prices.get(format).copied();
         let starts = sum(Step::starts);
-        let rate = numbers(settings.layers.tier, settings.layers.limits);
         Self {
             briefs: count(steps.len()),
             containers: sum(Step::containers),

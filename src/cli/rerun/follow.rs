@@ -77,7 +77,11 @@ pub(super) async fn until(
                 let all = far.plan.pending + far.plan.started + far.plan.left_out;
                 screen.bar(u64::try_from(all).unwrap_or(0))
             });
-            bar.set_message("ended");
+            bar.set_message(if far.plan.state == PlanState::Canary {
+                "ended, canary first"
+            } else {
+                "ended"
+            });
             bar.set_position(u64::try_from(far.ends.completed + far.ends.not_completed).unwrap_or(0));
             if !far.has_worker && !told {
                 screen.say("no worker runs: waiting for a briefd run to go on with it");

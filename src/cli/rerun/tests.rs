@@ -7,6 +7,7 @@ use crate::app::credits::Credits;
 use crate::brief::Identity;
 use crate::job::BriefState;
 use crate::job::plan::{Candidate, Change, Code, Container, ContainerStatus, plan};
+use crate::layers::Numbers;
 use crate::ledger::{PlanEnds, PlanRow, StoredPlan};
 use crate::record::Source;
 
@@ -67,7 +68,7 @@ fn made(balance: Option<i64>, credits_max: Option<u64>) -> (Made, Figures) {
         unknown: vec!["line 7: spring-999".to_owned()],
         ..Made::default()
     };
-    let figures = Figures::of(&made, &Settings::builtin());
+    let figures = Figures::of(&made, Some(Numbers::STANDARD));
     (made, figures)
 }
 
@@ -108,7 +109,7 @@ fn a_balance_that_does_not_reach_is_told_first_with_what_it_pays_for() {
 fn nothing_to_run_again_says_why() {
     let (mut made, _) = made(None, None);
     made.plan.steps.clear();
-    let figures = Figures::of(&made, &Settings::builtin());
+    let figures = Figures::of(&made, Some(Numbers::STANDARD));
     let text = text::plan(&made, &figures, (None, true));
     fits(&text);
     insta::assert_snapshot!("nothing", text);

@@ -32,7 +32,10 @@ const GROUPS: [Column; 6] = [
 pub(super) fn plan(made: &Made, figures: &Figures, (number, dry_run): (Option<i64>, bool)) -> String {
     let looked_at = counted(whole(made.looked_at), "brief");
     let Some(number) = number else {
-        let mut lines = vec![format!("nothing to run again among {looked_at}")];
+        let mut lines = vec![match made.looked_at {
+            0 => "nothing to run again: no brief that is meant ended without all its containers".to_owned(),
+            _ => format!("nothing to run again among {looked_at}"),
+        }];
         lines.extend(left_out(made));
         return lines.join("\n") + "\n";
     };
@@ -296,6 +299,9 @@ fn next(far: &Far) -> String {
     }
     if far.ends.open > 0 || matches!(far.plan.state, PlanState::Starting | PlanState::Canary) {
         return format!("rerun --plan {plan} --wait");
+    }
+    if far.ends.not_completed > 0 {
+        return format!("list --plan {plan}");
     }
     "status".to_owned()
 }

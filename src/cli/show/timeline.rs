@@ -26,9 +26,12 @@ pub(super) fn events(story: &Story) -> Vec<Event> {
     }
     for container in &story.containers {
         let detail = json!({ "variant": container.variant, "id": container.id });
+        // The latest run that made it is known; it came to be in the run that was submitted by then.
+        let submitted =
+            story.runs.iter().filter(|run| run.submitted_at.is_some_and(|at| at <= container.known_at));
         events.push(Event {
             at: container.known_at,
-            run: container.run,
+            run: submitted.map(|run| run.run).max().unwrap_or(container.run),
             what: "container".to_owned(),
             detail: detail.clone(),
         });

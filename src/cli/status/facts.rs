@@ -10,8 +10,6 @@ use crate::ledger::{
 
 /// Batches that the overview lists.
 const BATCHES_SHOWN: u32 = 20;
-/// Briefs whose credits the overview adds up, the newest batches first: a look-up a brief.
-const CREDITS_OF: i64 = 50_000;
 /// Parked briefs that are named.
 const PARKED_SHOWN: u32 = 3;
 /// A record that has not left after this long is trouble.
@@ -49,7 +47,7 @@ pub(super) struct BatchFacts {
     pub counts: StateCounts,
     /// How many briefs it is said to have.
     pub size: Option<i64>,
-    /// What its records say that it cost; `None`: nobody knows, or it is too long to add up beside others.
+    /// What its records say that it cost; `None`: they do not say.
     pub credits: Option<i64>,
 }
 
@@ -125,13 +123,10 @@ impl Facts {
             self.more_batches = recent.first().map_or(0, |one| one.total - shown);
             listed.extend(recent.into_iter().map(|one| one.batch_id));
         }
-        let mut room = CREDITS_OF;
         for batch in listed {
             let counts = reader.batch_counts(&batch, waiting).await?;
             let size = if batch.is_empty() { None } else { reader.batch_size(&batch).await? };
-            let adds_up = counts.total() <= room || self.detail.is_some();
-            let credits = if adds_up { reader.batch_credits(&batch).await? } else { None };
-            room -= if adds_up { counts.total() } else { 0 };
+            let credits = reader.batch_credits(&batch).await?;
             self.batches.push(BatchFacts { batch, counts, size, credits });
         }
         Ok(())

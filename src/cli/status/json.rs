@@ -162,7 +162,7 @@ struct BatchShown {
     by_state: Map<String, Value>,
     /// All have come and ended.
     ended: bool,
-    /// What its records say that it cost; null: not known, or not added up.
+    /// What its records say that it cost; null: not known.
     credits_estimate: Option<i64>,
     /// An estimate; null where it depends on people or on the API.
     left_seconds: Option<u64>,
@@ -173,7 +173,10 @@ struct CodeShown {
     code: String,
     /// `rerun`, `change` or `none`.
     remedy: String,
+    /// Of several reasons of a brief the latest counts.
     briefs: i64,
+    /// Containers that did not complete.
+    containers: i64,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -212,6 +215,7 @@ pub(super) fn document(facts: &Facts, settings: &Settings) -> anyhow::Result<Val
                 code: code.code.clone(),
                 remedy: code.remedy.clone(),
                 briefs: code.briefs,
+                containers: code.containers,
             })
             .collect()
     };

@@ -170,7 +170,12 @@ fn codes(detail: &Detail) -> Vec<String> {
     if detail.codes.is_empty() {
         return Vec::new();
     }
-    let columns = [Column::name("WHY NOT COMPLETE"), Column::number("BRIEFS"), Column::word("WHAT HELPS")];
+    let columns = [
+        Column::name("WHY NOT COMPLETE"),
+        Column::number("BRIEFS"),
+        Column::number("CONTAINERS"),
+        Column::word("WHAT HELPS"),
+    ];
     let rows: Vec<_> = detail
         .codes
         .iter()
@@ -182,7 +187,7 @@ fn codes(detail: &Detail) -> Vec<String> {
                 "change" => "change the brief or the project first",
                 _ => "nothing",
             };
-            vec![code.code.clone(), thousands(code.briefs), helps.to_owned()]
+            vec![code.code.clone(), thousands(code.briefs), thousands(code.containers), helps.to_owned()]
         })
         .collect();
     Layout::fit(&columns, &rows).lines(&rows)

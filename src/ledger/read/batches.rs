@@ -1,5 +1,7 @@
 //! How far each batch is, and what is in the way.
 
+use sqlx::sqlite::SqliteConnection;
+
 use super::super::{LedgerError, Reader};
 use super::{StateCounts, Waiting, brief_state};
 use crate::job::BriefState;
@@ -20,8 +22,10 @@ pub struct CodeCount {
     pub code: String,
     /// What helps: `rerun`, `change`, `none`.
     pub remedy: String,
-    /// How many briefs.
+    /// How many briefs; one of several reasons counts, the latest.
     pub briefs: i64,
+    /// How many containers that did not complete.
+    pub containers: i64,
 }
 
 /// A brief that a person must decide about.
@@ -56,12 +60,20 @@ pub struct LateRows {
     pub attempts: i64,
 }
 
-/// Jumps from batch to batch in the index: one look-up a batch, however many briefs each has.
+/// Jumps from batch to batch in the index, and to the newest brief of each in each state: as many look-ups, however many
+/// briefs each has.
 const RECENT: &str = "WITH RECURSIVE batch (id) AS ( \
        SELECT min(batch_id) FROM brief UNION ALL \
        SELECT (SELECT min(b.batch_id) FROM brief b WHERE b.batch_id > batch.id) FROM batch WHERE batch.id IS NOT NULL) \
-     SELECT batch.id AS batch_id, count(*) OVER () AS total FROM batch WHERE batch.id IS NOT NULL \
-     ORDER BY (SELECT max(b.id) FROM brief b WHERE b.batch_id = batch.id) DESC LIMIT $1";
+     SELECT batch.id AS batch_id, count(*) OVER () AS total FROM batch WHERE batch.id IS NOT NULL ORDER BY (SELECT max(newest) FROM ( \
+       SELECT max(b.id) AS newest FROM brief b WHERE b.batch_id = batch.id AND b.state = 'waiting' \
+       UNION ALL SELECT max(b.id) FROM brief b WHERE b.batch_id = batch.id AND b.state = 'submitting' \
+       UNION ALL SELECT max(b.id) FROM brief b WHERE b.batch_id = batch.id AND b.state = 'running' \
+       UNION ALL SELECT max(b.id) FROM brief b WHERE b.batch_id = batch.id AND b.state = 'parked' \
+       UNION ALL SELECT max(b.id) FROM brief b WHERE b.batch_id = batch.id AND b.state = 'completed' \
+       UNION ALL SELECT max(b.id) FROM brief b WHERE b.batch_id = batch.id AND b.state = 'partial' \
+       UNION ALL SELECT max(b.id) FROM brief b WHERE b.batch_id = batch.id AND b.state = 'failed' \
+       UNION ALL SELECT max(b.id) FROM brief b WHERE b.batch_id = batch.id AND b.state = 'canceled')) DESC LIMIT $1";
 
 const PARKED: &str = "WITH RECURSIVE batch (id) AS ( \
        SELECT min(batch_id) FROM brief UNION ALL \
@@ -76,18 +88,35 @@ const PARKED_OF_BATCH: &str = "SELECT b.project_id, b.batch_id, b.brief_id, json
      LEFT JOIN job j ON j.brief = b.id AND j.run = b.run AND j.state = 'parked' \
      WHERE b.batch_id = $2 AND b.state = 'parked' LIMIT $1";
 
-/// The latest record of each brief that has none better.
-const CODES: &str = "SELECT coalesce(json_extract(CAST(o.body AS TEXT), '$.error.code'), '') AS code, \
-     coalesce(json_extract(CAST(o.body AS TEXT), '$.error.remedy'), 'none') AS remedy, count(*) AS briefs \
-     FROM brief b CROSS JOIN outbox o ON o.id = (SELECT max(l.id) FROM outbox l WHERE l.brief = b.id \
-     AND l.channel = 'record' AND l.kind <> 'container.completed') \
-     WHERE b.batch_id = $1 AND b.state IN ('partial', 'failed', 'canceled') \
-     GROUP BY 1, 2 ORDER BY 3 DESC, 1";
+/// Each brief under the code of its latest record, and each container that did not complete in the end under its own.
+const CODES: &str = "SELECT coalesce(json_extract(CAST(body AS TEXT), '$.error.code'), '') AS code, \
+     coalesce(json_extract(CAST(body AS TEXT), '$.error.remedy'), 'none') AS remedy, \
+     sum(of_brief) AS briefs, sum(of_container) AS containers FROM ( \
+       SELECT o.body, o.id = (SELECT max(l.id) FROM outbox l WHERE l.brief = b.id AND l.channel = 'record' \
+         AND l.kind <> 'container.completed') AS of_brief, \
+         o.variant IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outbox n WHERE n.brief = o.brief AND n.variant = o.variant AND n.id > o.id) \
+         AND NOT EXISTS (SELECT 1 FROM outbox w WHERE w.brief = o.brief AND w.run = b.run AND w.variant IS NULL) AS of_container \
+       FROM brief b CROSS JOIN outbox o ON o.brief = b.id WHERE b.batch_id = $1 AND b.state IN ('partial', 'failed', 'canceled') \
+       AND o.channel = 'record' AND o.kind <> 'container.completed') AS told \
+     WHERE of_brief OR of_container GROUP BY 1, 2 ORDER BY 3 DESC, 4 DESC, 1";
 
-/// Credits of a batch from an index alone, without a look at any body.
-const CREDITS: &str = "SELECT sum(n) FROM (SELECT o.credits AS n FROM brief b CROSS JOIN outbox o ON o.brief = b.id \
-     WHERE b.batch_id = $1 AND o.credits IS NOT NULL \
+/// Credits of a batch, as they were added up.
+const CREDITS: &str = "SELECT sum(n) FROM (SELECT n FROM batch_sum WHERE batch_id = $1 AND what = 'credits' \
      UNION ALL SELECT n FROM batch_pruned WHERE batch_id = $1 AND status = 'credits')";
+
+/// What has ended was added up; what is open (but does not wait) is counted.
+const COUNTS: &str = "SELECT project_id, what, n FROM batch_sum WHERE batch_id = $1 AND what <> 'credits' AND n <> 0 \
+     UNION ALL SELECT project_id, state, count(*) FROM brief \
+     WHERE batch_id = $1 AND state IN ('submitting', 'running', 'parked') GROUP BY 1, 2";
+
+/// Of the queue's batches it is noted, of a file's every brief says it.
+const SIZE: &str = "SELECT coalesce((SELECT size FROM batch WHERE batch_id = $1), \
+     (SELECT r.batch_size FROM (SELECT id FROM brief WHERE batch_id = $1 LIMIT 100) AS first CROSS JOIN run r ON r.brief = first.id \
+     WHERE r.batch_size IS NOT NULL ORDER BY first.id, r.run LIMIT 1))";
+
+const WAITING: &str = "SELECT b.project_id, count(*), count(*) FILTER (WHERE r.not_before > $2) \
+     FROM brief b CROSS JOIN run r ON r.brief = b.id AND r.run = b.run \
+     WHERE b.batch_id = $1 AND b.state = 'waiting' GROUP BY b.project_id";
 
 impl Reader {
     /// What the records of a batch say that it cost; `None`: they do not say.
@@ -102,20 +131,9 @@ impl Reader {
 
     /// How many briefs of a batch are in which state.
     pub async fn batch_counts(&self, batch: &str, waiting: &Waiting) -> Result<StateCounts, LedgerError> {
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as("SELECT state, count(*) FROM brief WHERE batch_id = $1 GROUP BY state")
-                .bind(batch)
-                .fetch_all(&self.pool)
-                .await?;
         let mut counts = StateCounts::default();
-        for (state, n) in rows {
-            counts.add(brief_state(&state)?, n);
-        }
-        if counts.get(BriefState::Waiting) > 0 {
-            counts.add(BriefState::Waiting, -counts.get(BriefState::Waiting));
-            for (_, state, n) in self.waiting_by_project(batch, waiting).await? {
-                counts.add(state, n);
-            }
+        for (_, state, n) in self.counts_by_project(batch, waiting).await? {
+            counts.add(state, n);
         }
         Ok(counts)
     }
@@ -126,45 +144,27 @@ impl Reader {
         batch: &str,
         waiting: &Waiting,
     ) -> Result<Vec<(String, StateCounts)>, LedgerError> {
-        let rows: Vec<(String, String, i64)> = sqlx::query_as(
-            "SELECT project_id, state, count(*) FROM brief WHERE batch_id = $1 AND state <> 'waiting' GROUP BY 1, 2",
-        )
-        .bind(batch)
-        .fetch_all(&self.pool)
-        .await?;
         let mut projects = std::collections::BTreeMap::<String, StateCounts>::new();
-        for (project, state, n) in rows {
-            projects.entry(project).or_default().add(brief_state(&state)?, n);
-        }
-        for (project, state, n) in self.waiting_by_project(batch, waiting).await? {
+        for (project, state, n) in self.counts_by_project(batch, waiting).await? {
             projects.entry(project).or_default().add(state, n);
         }
         Ok(projects.into_iter().collect())
     }
 
-    /// What waits in a batch, apart by project and by why it waits.
-    async fn waiting_by_project(
+    async fn counts_by_project(
         &self,
         batch: &str,
         waiting: &Waiting,
     ) -> Result<Vec<(String, BriefState, i64)>, LedgerError> {
-        let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-            "SELECT b.project_id, count(*), count(*) FILTER (WHERE r.not_before > $2) \
-             FROM brief b CROSS JOIN run r ON r.brief = b.id AND r.run = b.run \
-             WHERE b.batch_id = $1 AND b.state = 'waiting' GROUP BY b.project_id",
-        )
-        .bind(batch)
-        .bind(waiting.now_ms)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .flat_map(|(project, all, scheduled)| {
-                let due = waiting.state(BriefState::Waiting, (&project, batch), None);
-                [(project.clone(), BriefState::Scheduled, scheduled), (project, due, all - scheduled)]
-            })
-            .filter(|(_, _, n)| *n > 0)
-            .collect())
+        // Of one moment: a brief that moves meanwhile is counted once.
+        let mut snapshot = self.pool.begin().await?;
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as(COUNTS).bind(batch).fetch_all(&mut *snapshot).await?;
+        let mut counts = waiting_by_project(&mut snapshot, batch, waiting).await?;
+        for (project, state, n) in rows {
+            counts.push((project, brief_state(&state)?, n));
+        }
+        Ok(counts)
     }
 
     /// How many briefs of the batch wait to be started, held or not.
@@ -178,19 +178,20 @@ impl Reader {
         .await?)
     }
 
-    /// How many briefs the batch is said to have; the first one that says so counts.
-    pub async fn batch_size(&self, batch: &str) -> Result<Option<i64>, LedgerError> {
-        Ok(sqlx::query_scalar(
-            "SELECT coalesce((SELECT size FROM batch WHERE batch_id = $1), \
-             (SELECT r.batch_size FROM brief b CROSS JOIN run r ON r.brief = b.id \
-             WHERE b.batch_id = $1 AND r.batch_size IS NOT NULL ORDER BY b.id, r.run LIMIT 1))",
-        )
-        .bind(batch)
-        .fetch_one(&self.pool)
-        .await?)
+    /// Whether a brief of the batch was ever recorded.
+    pub async fn knows_batch(&self, batch: &str) -> Result<bool, LedgerError> {
+        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM brief WHERE batch_id = $1)")
+            .bind(batch)
+            .fetch_one(&self.pool)
+            .await?)
     }
 
-    /// Why briefs of the batch did not complete, the most frequent reason first: one reason a brief.
+    /// How many briefs the batch is said to have; the first one that says so counts (of a file: of its first hundred).
+    pub async fn batch_size(&self, batch: &str) -> Result<Option<i64>, LedgerError> {
+        Ok(sqlx::query_scalar(SIZE).bind(batch).fetch_one(&self.pool).await?)
+    }
+
+    /// Why briefs of the batch did not complete, the most frequent reason first.
     pub async fn batch_codes(&self, batch: &str) -> Result<Vec<CodeCount>, LedgerError> {
         Ok(sqlx::query_as(CODES).bind(batch).fetch_all(&self.pool).await?)
     }
@@ -220,5 +221,24 @@ impl Reader {
     }
 }
 
+/// What waits in a batch, apart by project and by why it waits.
+async fn waiting_by_project(
+    db: &mut SqliteConnection,
+    batch: &str,
+    waiting: &Waiting,
+) -> Result<Vec<(String, BriefState, i64)>, LedgerError> {
+    let rows: Vec<(String, i64, i64)> =
+        sqlx::query_as(WAITING).bind(batch).bind(waiting.now_ms).fetch_all(db).await?;
+    Ok(rows
+        .into_iter()
+        .flat_map(|(project, all, scheduled)| {
+            let due = waiting.state(BriefState::Waiting, (&project, batch), None);
+            [(project.clone(), BriefState::Scheduled, scheduled), (project, due, all - scheduled)]
+        })
+        .filter(|(_, _, n)| *n > 0)
+        .collect())
+}
+
 #[cfg(test)]
-pub(super) const PLANNED: [&str; 5] = [RECENT, PARKED, PARKED_OF_BATCH, CODES, CREDITS];
+pub(super) const PLANNED: [&str; 8] =
+    [RECENT, PARKED, PARKED_OF_BATCH, CODES, CREDITS, COUNTS, SIZE, WAITING];

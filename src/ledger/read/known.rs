@@ -1,15 +1,16 @@
 //! Which briefs the ledger knows already.
 
 use super::super::{LedgerError, Reader};
-use super::{StateCounts, brief_state};
+use super::brief_state;
 use crate::brief::Identity;
+use crate::job::BriefState;
 
 const KNOWN: &str = "SELECT state FROM brief WHERE project_id = $1 AND batch_id = $2 AND brief_id = $3";
 
 impl Reader {
-    /// How many of these briefs are known, by stored state.
-    pub async fn known(&self, identities: &[Identity]) -> Result<StateCounts, LedgerError> {
-        let mut counts = StateCounts::default();
+    /// The stored state of each of these briefs; `None`: the ledger does not know it.
+    pub async fn known(&self, identities: &[Identity]) -> Result<Vec<Option<BriefState>>, LedgerError> {
+        let mut states = Vec::with_capacity(identities.len());
         // One snapshot and one connection for all of them.
         let mut snapshot = self.pool.begin().await?;
         for identity in identities {
@@ -19,11 +20,9 @@ impl Reader {
                 .bind(&identity.brief_id)
                 .fetch_optional(&mut *snapshot)
                 .await?;
-            if let Some(state) = state {
-                counts.add(brief_state(&state)?, 1);
-            }
+            states.push(state.as_deref().map(brief_state).transpose()?);
         }
-        Ok(counts)
+        Ok(states)
     }
 }
 

@@ -203,6 +203,13 @@ async fn one_whose_job_id_was_never_told_is_due_without_an_id_and_a_rerun_that_f
     bench.claim_one().await;
     bench.record(job, accepted(None, &["c1"])).await.unwrap();
     assert_eq!(due(&bench).await, [(job, None)]);
+    let reader = bench.ledger.reader();
+    let batch = CancelOf::Batch { batch: String::new(), project: None, up_to: 1 };
+    for of in [CancelOf::Brief(1), batch] {
+        assert_eq!(reader.nameless(&of).await.unwrap(), 1);
+    }
+    let counts = reader.cancel_counts(1).await.unwrap();
+    assert_eq!(counts, CancelCounts { nameless: 1, ..CancelCounts::default() });
 
     let bench = Bench::new().await;
     bench.run_through(brief("Run", json!({})), &[("c1", FAILED)]).await;
@@ -211,4 +218,5 @@ async fn one_whose_job_id_was_never_told_is_due_without_an_id_and_a_rerun_that_f
     assert!(bench.inspected(inspection.id, Found::Running).await);
     cancel(&bench).await;
     assert_eq!(due(&bench).await, [(2, Some("job_1".to_owned()))]);
+    assert_eq!(bench.ledger.reader().nameless(&CancelOf::Brief(1)).await.unwrap(), 0);
 }

@@ -16,6 +16,7 @@ mod resolve;
 mod spent;
 mod storm;
 mod sums;
+mod together;
 mod unknown;
 mod views;
 mod writer;

@@ -66,6 +66,18 @@ async fn a_ledger_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_no_worker_of_this_version_was_at_is_named_with_what_brings_it_up_to_date() {
+    let bench = Bench::new().await;
+    bench
+        .doctor("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)")
+        .await;
+    let error = Reader::open(&bench.path()).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Older(_)), "{error}");
+    assert!(error.to_string().contains("briefd run"), "{error}");
+    assert!(Reader::open_of_any_age(&bench.path()).await.unwrap().damage().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_ledger_of_another_api_is_refused() {
     let Bench { ledger, folder, .. } = Bench::new().await;
     drop(ledger);

@@ -38,6 +38,46 @@ async fn a_dead_letter_forgets_its_body_when_it_has_left_and_a_record_never_does
 }
 
 #[tokio::test]
+async fn what_is_set_aside_again_has_the_id_that_it_had_and_a_row_of_its_own() {
+    let bench = Bench::new().await;
+    let delivered = |body: &str, position, count| {
+        let mut received = Received { position, ..received(body) };
+        received.properties.headers.insert("traceparent".to_owned(), json!("00-ab"));
+        if count > 0 {
+            received.properties.headers.insert("x-delivery-count".to_owned(), json!(count));
+        }
+        received
+    };
+    bench.send_all(vec![delivered("no json", 1, 0)]).await;
+    bench.minutes_pass(1);
+    // Its acknowledgement got lost: it comes again, and the broker has counted.
+    bench.send_all(vec![delivered("no json", 7, 1), delivered("another", 8, 0)]).await;
+    let rows = bench.pending().await;
+    let ids: Vec<&Value> = rows.iter().map(|row| &row.message.properties.headers["x-briefd-id"]).collect();
+    assert!(ids[0] == ids[1] && ids[1] != ids[2], "{ids:?}");
+    assert_ne!(rows[0].message.message_id, rows[1].message.message_id);
+    // Pinned: readers keep these ids, also across versions.
+    assert_eq!(ids[0], "2ca06189-0402-5caf-8ae8-0586d4d08623");
+}
+
+#[tokio::test]
+async fn where_publishing_is_forbidden_all_that_goes_there_waits_and_nothing_is_parked() {
+    let bench = three_records().await;
+    bench.send_all(vec![received("no json")]).await;
+    for _ in 0..5 {
+        let rows = bench.pending().await;
+        let is_record = |row: &&PendingRow| row.message.channel == crate::flow::Channel::Record;
+        assert_eq!((rows.iter().filter(is_record).count(), rows.len()), (3, 4));
+        let record = rows.iter().find(is_record).unwrap();
+        let retry_ms = bench.now() + 1_000;
+        let forbidden = Sent { retry_ms, was_alone: true, ..sent(record, SendOutcome::Forbidden) };
+        assert_eq!(mark(&bench, vec![forbidden]).await, 0);
+        assert_eq!(bench.pending().await.len(), 1, "the dead letter goes elsewhere");
+        bench.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
 async fn an_unroutable_record_delays_everything_that_goes_there_and_nothing_else() {
     let bench = three_records().await;
     let rows = bench.pending().await;

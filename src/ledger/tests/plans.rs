@@ -25,7 +25,8 @@ async fn store(bench: &Bench, canary: u64, rows: Vec<NewPlanRow>) -> i64 {
 }
 
 async fn approve(bench: &Bench, plan: i64, canary: Option<u64>) -> Approved {
-    bench.write(ApprovePlan { plan, canary, now_ms: bench.now() }).await.unwrap()
+    let said = ("bea".to_owned(), String::new());
+    bench.write(ApprovePlan { plan, canary, said, now_ms: bench.now() }).await.unwrap()
 }
 
 async fn start(bench: &Bench, plan: i64) -> PlanStep {
@@ -78,7 +79,7 @@ async fn a_plan_starts_the_next_run_of_each_brief_and_never_again() {
     assert_eq!(records, vec![("container.completed".to_owned(), 2, Some(1)); 2]);
     assert_eq!(start(&bench, plan).await.started, 0);
     let story = bench.texts("SELECT detail FROM history WHERE what = 'rerun'").await;
-    assert_eq!(story[0], r#"{"plan":1,"by":"ana","reason":"spring"}"#);
+    assert_eq!(story[0], r#"{"plan":1,"by":"bea","reason":"spring"}"#);
     assert_eq!(approve(&bench, 9, None).await, Approved::Unknown);
 }
 

@@ -1,7 +1,7 @@
 //! What ended long ago leaves a tombstone, and nothing else that counts is touched.
 
 use super::*;
-use crate::ledger::prune::{DEAD_SENT, PRUNABLE, SET_ASIDE};
+use crate::ledger::prune::{DEAD_SENT, OLD_PLAN, PRUNABLE, SET_ASIDE};
 
 const DAY: u64 = 24 * 60;
 
@@ -81,11 +81,64 @@ async fn what_was_set_aside_goes_once_its_dead_letter_has_left() {
 }
 
 #[tokio::test]
+async fn old_plans_go_but_not_the_newest_nor_one_that_is_being_carried_out() {
+    let bench = Bench::new().await;
+    for number in 1..=3 {
+        bench.run_through(numbered(number, json!({})), &[(&format!("c{number}"), FAILED)]).await;
+    }
+    for _ in 1..=4 {
+        let rows = (1..=3).map(|brief| NewPlanRow {
+            brief,
+            from_run: 1,
+            changed_ms: 0,
+            take: Vec::new(),
+            content: None,
+        });
+        let plan = NewPlan {
+            who: "ana".to_owned(),
+            reason: String::new(),
+            shown: "{}".to_owned(),
+            canary: 0,
+            rows: rows.collect(),
+        };
+        plan.store(&bench.path(), bench.now()).await.unwrap();
+    }
+    bench
+        .write(ApprovePlan {
+            plan: 2,
+            canary: None,
+            said: (String::new(), String::new()),
+            now_ms: bench.now(),
+        })
+        .await
+        .unwrap();
+    assert_eq!(bench.prune().await.planned, 0, "they are young");
+    bench.minutes_pass(DAY + 1);
+    let step = Prune { before_ms: bench.now() - 24 * 3_600_000, limit: 2, now_ms: bench.now() };
+    let mut rows = Vec::new();
+    loop {
+        match bench.write(step).await.unwrap().planned {
+            0 => break,
+            planned => rows.push(planned),
+        }
+    }
+    assert_eq!(rows, [2, 2, 2, 2], "in steps");
+    assert_eq!(
+        bench.texts("SELECT id || ' ' || state FROM plan ORDER BY id").await,
+        ["2 starting", "4 planned"]
+    );
+    assert_eq!(bench.number("SELECT count(*) FROM plan_row").await, 6);
+}
+
+#[tokio::test]
 async fn what_a_step_asks_is_answered_by_an_index() {
     let bench = Bench::new().await;
-    for (query, index) in
-        [(PRUNABLE, "brief_ended"), (DEAD_SENT, "outbox_dead_sent"), (SET_ASIDE, "delivery_brief")]
-    {
+    for (query, index) in [
+        (PRUNABLE, "brief_ended"),
+        (DEAD_SENT, "outbox_dead_sent"),
+        (SET_ASIDE, "delivery_brief"),
+        (OLD_PLAN, "plan_over"),
+    ] {
         let plan = bench.plan(query).await;
         assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
     }

@@ -86,6 +86,22 @@ async fn what_could_not_be_read_is_read_again_later() {
 }
 
 #[tokio::test]
+async fn what_was_not_there_is_read_again_later_and_it_is_known_since_when() {
+    let bench = rerun_of(&["c1"]).await;
+    let inspection = bench.inspect().await.remove(0);
+    assert!(inspection.told, "its record says how it ended");
+    let first_ms = bench.now();
+    assert!(bench.inspected(inspection.id, Found::Absent(first_ms + 10_000)).await);
+    assert!(bench.inspect().await.is_empty());
+    for _ in 0..2 {
+        bench.minutes_pass(1);
+        let inspection = bench.inspect().await.remove(0);
+        assert_eq!(inspection.absent_at, Some(first_ms));
+        bench.inspected(inspection.id, Found::Absent(bench.now() + 10_000)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_crash_while_reading_costs_another_read_and_nothing_else() {
     let bench = rerun_of(&["c1"]).await;
     assert_eq!(bench.inspect().await.len(), 1);

@@ -1,6 +1,7 @@
 //! P8: what is counted again from the rows differs as soon as a row is lost, doubled or changed.
 
 use super::*;
+use crate::job::BriefState;
 
 /// A ledger with something of everything in it.
 async fn busy() -> Bench {
@@ -81,4 +82,45 @@ async fn what_waits_is_counted_by_batch_and_by_whether_it_is_its_time() {
         parts.iter().filter(|part| part.scheduled == scheduled).map(|part| part.n).sum::<i64>()
     };
     assert_eq!((n(true), n(false)), (1, 2));
+}
+
+#[tokio::test]
+async fn a_batch_s_sum_that_drifted_is_noticed() {
+    differs("UPDATE batch_sum SET n = n + 1 WHERE what = 'failed'", "failed of batch '' in project p").await;
+    differs("DELETE FROM batch_sum WHERE what = 'credits'", "credits of batch ''").await;
+    differs("UPDATE outbox SET credits = credits + 1 WHERE credits IS NOT NULL", "credits of batch ''").await;
+}
+
+#[tokio::test]
+async fn sums_of_batches_are_those_of_the_rows_through_reruns_and_pruning() {
+    let bench = Bench::new().await;
+    let of = |number: usize, more: Value| {
+        let mut message = numbered(number, more);
+        message["batchId"] = json!("spring");
+        message
+    };
+    bench.run_through(of(1, json!({})), &[("c1", FAILED)]).await;
+    bench.run_through(of(2, json!({"variantCount": 2})), &[("c2", DONE), ("c3", DONE)]).await;
+    bench.send(of(3, json!({}))).await;
+    let counts = async || {
+        let counts = bench.ledger.reader().batch_counts("spring", &Waiting::new(&[], bench.now())).await;
+        let counts = counts.unwrap();
+        (counts.get(BriefState::Completed), counts.get(BriefState::Failed), counts.get(BriefState::Waiting))
+    };
+    assert_eq!(counts().await, (1, 1, 1));
+    bench.send(of(1, json!({"run": 2}))).await;
+    assert_eq!(counts().await, (1, 0, 2), "what runs again has not ended");
+    bench.check().await;
+    let credits = bench.ledger.reader().batch_credits("spring").await.unwrap();
+    assert_eq!(credits, Some(360));
+    // The same from rows alone, as of a ledger that had no sums.
+    let migration = include_str!("../migrations/0012_sums.sql");
+    let fill = migration.split_once("INSERT INTO batch_sum").unwrap().1.split_once(';').unwrap().0;
+    let kept = "SELECT batch_id || ' ' || project_id || ' ' || what || ' ' || n FROM batch_sum WHERE n <> 0 ORDER BY 1";
+    let before = bench.texts(kept).await;
+    bench.doctor("DELETE FROM batch_sum").await;
+    let mut beside = bench.beside().await;
+    let fill = sqlx::AssertSqlSafe(format!("INSERT INTO batch_sum{fill}"));
+    sqlx::query(fill).execute(&mut beside).await.unwrap();
+    assert_eq!(bench.texts(kept).await, before);
 }

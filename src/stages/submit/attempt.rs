@@ -15,7 +15,7 @@ use crate::ledger::{Again, AttemptOutcome, Claimed, RecordOutcome, Started, Told
 use crate::record::{RecordError, Source};
 use crate::stages::back_off::{after, delay};
 use crate::stages::look_up::Found;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, TraceIds};
 
 /// Longest between two tries of a job whose refusal the API replays.
 const REPLAY_MAX: Duration = Duration::from_hours(1);
@@ -148,11 +148,13 @@ impl Submit {
             now_ms,
             retry_ms: after(now_ms, conclusion.retry),
         });
+        let trace = TraceIds::of(job.traceparent.as_deref());
         match self.desk.write_until_done("submit", Arc::clone(&write)).await {
             Ok(state) => self.count(job, state, &write),
             Err(error) => {
                 tracing::error!(
-                    stage = "submit", job.id = job.id, brief.id = job.brief_id, %error,
+                    stage = "submit", job.id = job.id, brief.id = job.brief_id,
+                    trace_id = trace.trace, parent_id = trace.parent, %error,
                     "the outcome of a POST could not be recorded; it counts as unknown and is asked about again"
                 );
                 self.record_unknown(job, now_ms).await;
@@ -193,6 +195,7 @@ impl Submit {
         if let Some(outcome) = outcome {
             self.desk.metrics.submissions_total.with_label_values(&[outcome]).inc();
         }
+        let trace = TraceIds::of(job.traceparent.as_deref());
         let wake = self.desk.ledger.wake();
         match state {
             JobState::Running => {
@@ -218,6 +221,8 @@ impl Submit {
                 job.id = job.id,
                 brief.id = job.brief_id,
                 batch.id = job.batch_id,
+                trace_id = trace.trace,
+                parent_id = trace.parent,
                 detail,
                 "a person must decide about this job"
             ),
@@ -227,6 +232,8 @@ impl Submit {
                 job.id = job.id,
                 brief.id = job.brief_id,
                 attempt = job.attempts,
+                trace_id = trace.trace,
+                parent_id = trace.parent,
                 detail,
                 "of unknown outcome; the same POST is repeated under the same key"
             ),
@@ -235,6 +242,8 @@ impl Submit {
                 job.id = job.id,
                 brief.id = job.brief_id,
                 attempt = job.attempts,
+                trace_id = trace.trace,
+                parent_id = trace.parent,
                 detail,
                 "not started yet"
             ),
@@ -267,11 +276,14 @@ impl Submit {
                 .with_label_values(&[Metrics::format_label(format), label])
                 .inc_by(price as f64 * containers as f64);
         }
+        let trace = TraceIds::of(job.traceparent.as_deref());
         tracing::debug!(
             stage = "submit",
             job.id = job.id,
             brief.id = job.brief_id,
             batch.id = job.batch_id,
+            trace_id = trace.trace,
+            parent_id = trace.parent,
             "accepted"
         );
     }

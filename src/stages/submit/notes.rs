@@ -3,7 +3,7 @@
 use super::Submit;
 use crate::job::{Trouble, Verdict, Wait, verdict};
 use crate::ledger::{AttemptOutcome, Claimed, RecordOutcome};
-use crate::telemetry::{Incident, Weight, kind_of};
+use crate::telemetry::{Incident, TraceIds, Weight, kind_of};
 
 /// What was asked, in the keys of the trouble log.
 const SUBJECT: &str = "submit";
@@ -66,6 +66,7 @@ fn incident<'a>(
         brief: &job.brief_id,
         batch: &job.batch_id,
         attempt: Some(job.attempts),
+        trace: TraceIds::of(job.traceparent.as_deref()),
         detail,
     }
 }

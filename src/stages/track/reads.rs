@@ -10,7 +10,7 @@ use super::kept::Kept;
 use crate::job::{ContainerReading, JobReading, Trouble};
 use crate::layers::{Class, Permit, Priority};
 use crate::stages::holds::note_refusal;
-use crate::telemetry::{Incident, Weight, kind_of};
+use crate::telemetry::{Incident, TraceIds, Weight, kind_of};
 
 /// How long reads wait after a 429 that names no time.
 const SLOW: Duration = Duration::from_secs(5);
@@ -88,6 +88,7 @@ impl Reads {
             brief: "",
             batch: "",
             attempt: None,
+            trace: TraceIds::default(),
             detail,
         });
         note_refusal(&self.track.desk, self.track.probe_interval, trouble).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::followed::Look;
 use super::reads::Reads;
 use crate::ledger::{ContainerEnd, GiveUp, LedgerError, Of, Settle, SettleLate};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, TraceIds};
 
 impl Reads {
     /// Settles containers that have ended, and with `close` those that were never named. Whether the job has ended in
@@ -43,10 +43,13 @@ impl Reads {
                     .containers_total
                     .with_label_values(&["failed", format])
                     .inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
+                let trace = TraceIds::of(settled.of.traceparent.as_deref());
                 tracing::warn!(
                     stage = "track",
                     job.id = job,
                     brief = settled.of.brief,
+                    trace_id = trace.trace,
+                    parent_id = trace.parent,
                     containers = lost,
                     "given up as GENERATION_LOST: the API never told how it ended; it is asked once a day"
                 );
@@ -81,10 +84,13 @@ impl Reads {
         let missing = u64::try_from(settled.missing).unwrap_or(u64::MAX);
         let failures = &self.track.desk.metrics.failures_total;
         failures.with_label_values(&["CONTAINER_MISSING", "briefd", label]).inc_by(missing);
+        let trace = TraceIds::of(settled.of.traceparent.as_deref());
         tracing::debug!(
             stage = "track",
             job.id = look.job,
             brief = settled.of.brief,
+            trace_id = trace.trace,
+            parent_id = trace.parent,
             containers = settle.ends.len(),
             "settled"
         );
@@ -99,10 +105,13 @@ impl Reads {
         for (end, published) in settle.ends.iter().zip(&late.published) {
             if *published {
                 self.count(look, end, &late.of);
+                let trace = TraceIds::of(late.of.traceparent.as_deref());
                 tracing::info!(
                     stage = "track",
                     job.id = look.job,
                     brief = late.of.brief,
+                    trace_id = trace.trace,
+                    parent_id = trace.parent,
                     container.id = end.container,
                     ended = end.ended.word(),
                     "a result came after its job was given up; it is published by itself"

@@ -49,6 +49,7 @@ fn incident<'a>(kind: &'a str, brief: &'a str, weight: Weight) -> Incident<'a> {
         brief,
         batch: "spring",
         attempt: Some(1),
+        trace: TraceIds::default(),
         detail: "no answer within 30 s",
     }
 }

@@ -1,4 +1,5 @@
-//! The ledger alone: briefs received, started, accepted, settled and published, with as many callers as the worker has.
+//! The ledger alone: briefs received, started, accepted, settled and published, with more callers than the
+//! ledger can serve at once.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,10 +19,11 @@ use tempfile::TempDir;
 
 use super::Rate;
 
-/// As the worker's settings have it: `amqp.prefetch`, `submit.concurrency`, `publish.concurrency`.
+/// As the worker's settings have it: `amqp.prefetch`, `publish.concurrency`.
 const PREFETCH: usize = 500;
-const CONCURRENCY: u32 = 32;
 const PUBLISHED_AT_ONCE: u32 = 256;
+/// So many that the ledger is what limits, and not who waits for it.
+const CONCURRENCY: u32 = 500;
 
 /// When there is nothing to publish yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::Rate;
 use super::broker::{channel, fill};
@@ -32,22 +31,23 @@ pub struct Measured {
 }
 
 /// Runs `count` briefs through a worker with the built-in settings.
-pub async fn measure(url: &str, count: usize) -> Measured {
+pub async fn measure(url: &str, count: usize, dir: &Path) -> Measured {
+    measure_from(url, (0, count), dir).await
+}
+
+/// The same with briefs that are numbered from `first` on.
+pub async fn measure_from(url: &str, (first, count): (usize, usize), dir: &Path) -> Measured {
     let broker = TestBroker::connect_to(url.to_owned()).await;
     let sandbox = SandboxProcess::spawn(&SANDBOX).await;
-    // On the disk that holds target/, since a /tmp in memory would flatter the ledger.
-    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("target/tmp can be written to");
-    let mut variables = [broker.variables(), sandbox.variables()].concat();
-    variables.push(("BRIEFD__LAYERS__TIER", "unlimited".to_owned()));
-    variables.push(("BRIEFD__LOG__LEVEL", "warn".to_owned()));
+    let variables = variables(&broker, &sandbox);
     // Once without work: its queues are there, and what a first start does is done.
-    stop(start(dir.path(), &variables).await).await;
-    let bodies: Vec<Vec<u8>> = (0..count).map(|n| brief(n).to_string().into_bytes()).collect();
+    stop(start(dir, &variables).await).await;
+    let bodies: Vec<Vec<u8>> = (first..first + count).map(|n| brief(n).to_string().into_bytes()).collect();
     fill(&channel(url).await, broker.name("briefs").as_str(), "brief", &bodies).await;
 
     let sandbox_before = cpu_seconds(sandbox.process.id());
     let began = Instant::now();
-    let worker = start(dir.path(), &variables).await;
+    let worker = start(dir, &variables).await;
     let all = f64::from(u32::try_from(count).expect("a count of a benchmark"));
     loop {
         let done = worker.series("briefd_records_published_total{type=\"container.completed\"}").await;
@@ -92,19 +92,27 @@ pub async fn measure(url: &str, count: usize) -> Measured {
     }
 }
 
-async fn start(dir: &Path, variables: &[Variable]) -> Worker {
+/// The built-in settings, without a rate limit.
+pub fn variables(broker: &TestBroker, sandbox: &SandboxProcess) -> Vec<Variable> {
+    let mut variables = [broker.variables(), sandbox.variables()].concat();
+    variables.push(("BRIEFD__LAYERS__TIER", "unlimited".to_owned()));
+    variables.push(("BRIEFD__LOG__LEVEL", "warn".to_owned()));
+    variables
+}
+
+pub async fn start(dir: &Path, variables: &[Variable]) -> Worker {
     let mut worker = Worker::spawn(dir, variables);
     worker.wait_ready().await;
     worker
 }
 
-async fn stop(mut worker: Worker) {
+pub async fn stop(mut worker: Worker) {
     worker.process.sigterm();
     let status = worker.process.wait_exit(STOP).await;
     assert!(status.success(), "{status}: {}", worker.process.stderr());
 }
 
-fn brief(n: usize) -> Value {
+pub fn brief(n: usize) -> Value {
     json!({
         "projectId": format!("project-{}", n % 3), "batchId": "throughput", "briefId": format!("brief-{n}"),
         "format": "video_remix",
@@ -114,7 +122,7 @@ fn brief(n: usize) -> Value {
 }
 
 /// All requests to the API, whatever became of them.
-fn requests(metrics: &str) -> f64 {
+pub fn requests(metrics: &str) -> f64 {
     let lines = metrics.lines().filter(|line| line.starts_with("briefd_api_requests_total{"));
     lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }

@@ -50,7 +50,7 @@ async fn what_is_sent_arrives_where_it_belongs_with_its_properties() {
     let dead = rig.get(&rig.amqp.dead_letter.queue).await.delivery;
     assert_eq!(text(dead.properties.message_id()).as_deref(), Some("the pipeline's own"));
     let headers = dead.properties.headers().clone().unwrap();
-    assert_eq!(headers.inner()["x-briefd-id"], AMQPValue::LongString("dead-1".into()));
+    assert_eq!(headers.inner()["x-briefd-row"], AMQPValue::LongString("dead-1".into()));
     assert_eq!(headers.inner()["x-briefd-reason"], AMQPValue::LongString("UNREADABLE".into()));
 
     let brief = rig.get(&rig.amqp.input.queue).await.delivery;

@@ -41,6 +41,10 @@ async fn a_flood_of_poison_is_set_aside_with_its_reason_and_holds_up_no_good_bri
     println!("{GOOD} good ones: {without:.1?} alone, {last_good:.1?} among {POISON}, which took {all:.1?}");
     assert!(over && last_good <= 5 * without + Duration::from_secs(10), "the good ones were held up");
     assert_eq!(scene.broker.count("briefs.dead").await, POISON);
+    let said = worker.process.stderr();
+    let lines = said.lines().filter(|line| line.contains("UNREADABLE")).count();
+    // The first, and that there are more of them: in a minute first, and then ever more seldom.
+    assert!((1..=4).contains(&lines), "{lines} lines about {POISON} messages:\n{said}");
     let mut evidence = scene.stop(worker).await;
     let bodies: BTreeSet<&Vec<u8>> = evidence.dead_letters.iter().map(|dead| &dead.body).collect();
     assert_eq!(bodies.len(), POISON, "each of them");

@@ -9,6 +9,7 @@ use super::{PATIENCE, Scene, completed, integer, wait_at_least, wait_connected};
 use crate::five_hundred::lock_ledger;
 use crate::support::eventually;
 use crate::support::node::Node;
+use crate::support::process::briefd;
 
 /// Larger messages are refused, and close their channel.
 const SIZE: usize = 100_000;
@@ -22,6 +23,7 @@ async fn a_broker_at_its_limits_loses_nothing() {
     a_record_that_is_too_large_is_parked_and_the_others_go_on(&node).await;
     a_channel_that_the_broker_closes_for_lack_of_acknowledgements_is_replaced(&node).await;
     while_memory_is_short_deliveries_go_on_and_a_stop_is_in_order(&node).await;
+    what_may_not_be_published_waits_is_named_and_parks_nothing(&node).await;
 }
 
 async fn a_record_that_is_too_large_is_parked_and_the_others_go_on(node: &Node) {
@@ -112,4 +114,34 @@ async fn while_memory_is_short_deliveries_go_on_and_a_stop_is_in_order(node: &No
     node.command(&["set_vm_memory_high_watermark", "0.4"]).await;
     scene.wait_over(&worker).await;
     scene.finish(worker).await;
+}
+
+async fn what_may_not_be_published_waits_is_named_and_parks_nothing(node: &Node) {
+    let settings = [("BRIEFD__PUBLISH__RETRY_INITIAL", "200ms"), ("BRIEFD__PUBLISH__RETRY_MAX", "1s")];
+    let mut scene = Scene::at(node, &settings).await;
+    let containers = scene.broker.name("containers");
+    let all_but_it = format!("^(?!{containers}$)");
+    let may_write = async |what: &str| {
+        node.command(&["set_permissions", "-p", "/", "guest", ".*", what, ".*"]).await;
+    };
+    may_write(&all_but_it).await;
+    let worker = scene.start_worker().await;
+    scene.publish(0..3).await;
+    worker.wait_said("the broker does not let this user publish them").await;
+    // What may leave leaves.
+    scene.broker.publish_with(b"no brief", lapin::BasicProperties::default()).await;
+    let left = eventually(PATIENCE, async || (scene.broker.count("briefs.dead").await == 1).then_some(()));
+    left.await.expect("dead letters leave");
+    assert_eq!(integer(&worker, "briefd_outbox_parked").await, 0, "{}", worker.process.stderr());
+    let mut doctor = briefd(scene.dir.path(), &["doctor"], &scene.variables);
+    let told = tokio::task::spawn_blocking(move || doctor.output()).await.unwrap().unwrap();
+    let told: String = String::from_utf8_lossy(&told.stdout).split_whitespace().collect();
+    assert!(told.contains(&format!("maynotpublishtoexchange{containers}")), "{told}");
+
+    may_write(".*").await;
+    scene.wait_over(&worker).await;
+    scene.tell_calls("a right that is missing");
+    let mut evidence = scene.stop(worker).await;
+    evidence.expected_dead_letters = vec!["UNREADABLE"];
+    evidence.assert_clean();
 }

@@ -19,7 +19,7 @@ use super::{Variable, eventually};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a test may make at the broker; there is an exchange, a queue or both of each name.
-const ROLES: [&str; 5] = ["briefs", "containers", "briefs.dead", "records", "example"];
+const ROLES: [&str; 6] = ["briefs", "containers", "briefs.dead", "records", "letters", "example"];
 
 /// A broker with exchanges and queues of this test's own. Deletes them when dropped.
 pub struct TestBroker {
@@ -152,6 +152,27 @@ impl TestBroker {
         channel.queue_declare(queue.clone(), durable, quorum).await.expect("a queue can be declared");
         channel
             .queue_bind(queue, exchange, key.into(), QueueBindOptions::default(), FieldTable::default())
+            .await
+            .expect("a queue can be bound");
+    }
+
+    /// Every dead letter from now on comes to a queue `letters`, too, which no command knows. The topology is there.
+    #[allow(dead_code, reason = "for tests/crash")]
+    pub async fn copy_dead_letters(&self) {
+        let (channel, queue) = (self.channel().await, self.name("letters"));
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel
+            .queue_declare(queue.clone(), durable, FieldTable::default())
+            .await
+            .expect("a queue can be declared");
+        channel
+            .queue_bind(
+                queue,
+                self.name("briefs.dead"),
+                "".into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
             .await
             .expect("a queue can be bound");
     }

@@ -86,10 +86,11 @@ fn told<'a>(account: &'a Account, results: &'a Results) -> Told<'a> {
         }
     }
     for ((container, _), records) in nameless {
-        let of_it = account.jobs.iter().filter(|job| job.container_ids.iter().any(|id| id == container));
-        let mut untold = of_it.filter(|job| !told.contains_key(&(job.id.as_str(), container)));
-        if let Some(job) = untold.next() {
-            told.insert((job.id.as_str(), container), records);
+        let mut of_it = account.jobs.iter().filter(|job| job.container_ids.iter().any(|id| id == container));
+        let untold = of_it.clone().find(|job| !told.contains_key(&(job.id.as_str(), container)));
+        // A rerun that found the container as it had to be made nothing: it tells of the latest job once more.
+        if let Some(job) = untold.or_else(|| of_it.next_back()) {
+            told.entry((job.id.as_str(), container)).or_default().extend(records);
         }
     }
     told
@@ -160,8 +161,14 @@ fn check_given_up(account: &Account, results: &Results, report: &mut Report) {
     let lost = |record: &&Record| matches!(record.code(), "GENERATION_LOST" | "CONTAINER_MISSING");
     for record in results.records().filter(lost) {
         let container = record.container_id.as_deref().unwrap_or_default();
+        let (project, batch, brief, run) = record.run();
+        // A rerun may have found it.
         let came = results.records().any(|other| {
-            other.run() == record.run() && other.variant == record.variant && other.code() != record.code()
+            let (other_project, other_batch, other_brief, other_run) = other.run();
+            (&other_project, &other_batch, &other_brief) == (&project, &batch, &brief)
+                && other_run >= run
+                && other.variant == record.variant
+                && other.code() != record.code()
         });
         if ended.contains(container) && !came {
             let (name, code) = (record.name(), record.code());

@@ -21,7 +21,7 @@ pub fn check(evidence: &Evidence, report: &mut Report) {
             || secrets.iter().any(|it| letter.header("x-briefd-detail").contains(it))
         {
             report
-                .add(Promise::P7, format!("dead letter {} tells the API key", letter.header("x-briefd-id")));
+                .add(Promise::P7, format!("dead letter {} tells the API key", letter.header("x-briefd-row")));
         }
     }
     for place in evidence.ledger.iter().flat_map(|ledger| &ledger.places_of_secrets) {

@@ -123,7 +123,7 @@ fn has_ended(state: &str) -> bool {
 
 /// What was set aside came, each once or again under the same id.
 fn check_dead_letters(ledger: &LedgerRows, came: &[Message], report: &mut Report) {
-    let came: BTreeSet<&str> = came.iter().map(|letter| letter.header("x-briefd-id")).collect();
+    let came: BTreeSet<&str> = came.iter().map(|letter| letter.header("x-briefd-row")).collect();
     let stored = ledger.outbox.iter().filter(|row| row.is_queued_dead_letter());
     let stored: BTreeSet<&str> = stored.map(|row| row.message_id.as_str()).collect();
     for id in stored.difference(&came) {

@@ -286,7 +286,10 @@ fn an_account_that_cannot_be_read_is_not_clean() {
 #[test]
 fn dead_letters_say_why_and_are_those_that_must_be_there() {
     let unexpected = after(|evidence| evidence.dead_letters.push(dead_letter("BRIEF_CONFLICT")));
-    assert_only(&unexpected, "1 dead letters with reason \"BRIEF_CONFLICT\", there must be 0");
+    assert_only(
+        &unexpected,
+        "1 dead letters with reason \"BRIEF_CONFLICT\", 1 of them different, there must be 0",
+    );
     assert_only(
         &after(|evidence| evidence.dead_letters.clear()),
         "0 dead letters with reason \"UNREADABLE\"",
@@ -295,4 +298,22 @@ fn dead_letters_say_why_and_are_those_that_must_be_there() {
         evidence.dead_letters[0].envelope.as_mut().unwrap().headers.remove("x-briefd-detail");
     });
     assert_only(&mute, "dead letter 0 has no header x-briefd-detail");
+}
+
+#[test]
+fn what_was_set_aside_before_a_death_may_come_again_under_the_id_that_it_had() {
+    let again = |id: &'static str, body: &'static [u8]| {
+        after(|evidence| {
+            evidence.crashes = 1;
+            evidence.dead_letters.push(Message { body: body.to_vec(), ..dead_letter("UNREADABLE") });
+            for (letter, (id, row)) in evidence.dead_letters.iter_mut().zip([("same", "1"), (id, "2")]) {
+                let headers = &mut letter.envelope.as_mut().unwrap().headers;
+                headers.insert("x-briefd-id".into(), id.into());
+                headers.insert("x-briefd-row".into(), row.into());
+            }
+        })
+    };
+    assert_eq!(again("same", b"?"), [""; 0]);
+    assert_only(&again("other", b"?"), "2 dead letters with reason \"UNREADABLE\", 2 of them different");
+    assert_only(&again("same", b"!"), "dead letter same came with two bodies");
 }

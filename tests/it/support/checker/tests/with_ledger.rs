@@ -48,7 +48,12 @@ fn outbox_row(brief: i64, message: &Message) -> OutboxRow {
 /// The ledger of [`clean`].
 fn clean_with_ledger() -> Evidence {
     let mut evidence = clean();
-    evidence.dead_letters[0].envelope.as_mut().unwrap().headers.insert("x-briefd-id".into(), "dead-4".into());
+    evidence.dead_letters[0]
+        .envelope
+        .as_mut()
+        .unwrap()
+        .headers
+        .insert("x-briefd-row".into(), "dead-4".into());
     let keys = |key: &str| {
         let digest: String =
             Sha256::digest(format!("body of {key}")).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,0 +1,96 @@
+//! What operators do: they hold and release, decide about what is parked, and cancel.
+
+use super::process::Step;
+use super::world::World;
+use crate::app::requests::{Asked, Scope};
+use crate::ledger::{CancelOf, Request, Resolution};
+
+impl World {
+    /// Lifts every hold, whoever set it.
+    pub(super) fn lift_all(&mut self) {
+        let process = self.process.as_ref().unwrap();
+        let holds = process.wait(process.worker.desk.ledger.reader().holds()).unwrap();
+        if holds.is_empty() {
+            return;
+        }
+        for of in scopes() {
+            self.ask(&Asked::Release { of });
+        }
+    }
+
+    /// Stops starts, or lets them go on.
+    pub(super) fn hold(&mut self, scope: u8, held: bool) {
+        let of = scopes().swap_remove(usize::from(scope));
+        self.ask(&if held { Asked::Hold { of } } else { Asked::Release { of } });
+    }
+
+    /// Cancels what is open of the batch, or of no batch.
+    pub(super) fn cancel(&mut self, batch: bool) {
+        let batch = if batch { "b" } else { "" }.to_owned();
+        self.ask(&Asked::Cancel { of: CancelOf::Batch { batch, project: None, up_to: i64::MAX } });
+        self.step(&Step::Cancels);
+    }
+
+    fn ask(&mut self, asked: &Asked) {
+        let args = serde_json::to_value(asked).unwrap();
+        let request = Request {
+            id: 0,
+            at: self.clock.now_ms(),
+            kind: args["kind"].as_str().unwrap().to_owned(),
+            args: args.to_string(),
+            who: "anna".to_owned(),
+            reason: "simulated".to_owned(),
+        };
+        let process = self.process.as_ref().unwrap();
+        process.wait(Request::append(&self.settings.ledger.path, &request)).unwrap();
+        self.step(&Step::Requests);
+    }
+
+    /// Decides about each parked job as somebody does who asked the API's support.
+    pub(super) fn resolve(&mut self, repeat: bool) {
+        let process = self.process.as_ref().unwrap();
+        let reader = process.worker.desk.ledger.reader();
+        let parked: Vec<(i64, String)> = process.wait(async {
+            if !reader.tally().await.unwrap().iter().any(|tally| tally.state == "parked") {
+                return Vec::new();
+            }
+            let mut parked = Vec::new();
+            for brief in reader.parked_briefs(None, 100).await.unwrap() {
+                for found in reader.find_briefs(&brief.brief_id, (None, None), 10).await.unwrap() {
+                    let jobs = reader.story(found.id).await.unwrap().jobs;
+                    let jobs = jobs.into_iter().filter(|job| job.state == "parked");
+                    parked.extend(jobs.map(|job| (job.id, job.idempotency_key)));
+                }
+            }
+            parked
+        });
+        if parked.is_empty() {
+            return;
+        }
+        let made = self.sandbox.account().jobs;
+        for (job, key) in parked {
+            let resolution = match made.iter().find(|made| made.idempotency_key.as_ref() == Some(&key)) {
+                Some(made) => Resolution::Accepted {
+                    job: made.id.clone(),
+                    containers: made.container_ids.clone(),
+                    format: None,
+                },
+                None if repeat => Resolution::Repeat,
+                None => Resolution::NeverAccepted,
+            };
+            self.ask(&Asked::Resolve { jobs: vec![job], resolution });
+        }
+    }
+}
+
+/// Whatever a hold in these lists can be of.
+fn scopes() -> Vec<Scope> {
+    let mut scopes = vec![Scope::Account, Scope::Project("p0".to_owned()), Scope::Batch("b".to_owned())];
+    scopes.push(Scope::Project("p1".to_owned()));
+    for project in ["p0", "p1"] {
+        for batch in ["b", ""] {
+            scopes.push(Scope::BatchOfProject { project: project.to_owned(), batch: batch.to_owned() });
+        }
+    }
+    scopes
+}

@@ -1,0 +1,225 @@
+//! The usual settlements, many at once: containers of `generate` jobs that have ended, each for the first time.
+//!
+//! What follows is worked out from what is stored now and written in a few statements, in the transaction of all of
+//! them. Whatever is unusual is left to be settled alone ([`super::settle`]): a container that was settled before or
+//! never named, a regenerate, a run that somebody has asked for meanwhile. Both ways leave the same rows.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::json;
+use sqlx::sqlite::SqliteConnection;
+
+use super::outbox::{NewRow, container_record, insert_records};
+use super::rows::{At, BriefRow, Debt, Moved, Note, RunRow, bind_at, detail, move_briefs, notes, owe_all};
+use super::settle::{ContainerEnd, ContainerStates, JobRow, Of, Settle, Settled};
+use super::{LedgerError, sets};
+
+/// Settles what is usual of these; `None` for what is to be settled alone.
+pub(super) async fn settle_usual(
+    db: &mut SqliteConnection,
+    settles: &[&Settle],
+) -> Result<Vec<Option<Settled>>, LedgerError> {
+    let known = Known::read(db, settles).await?;
+    let mut changes = Changes::default();
+    let mut taken = HashSet::new();
+    let mut settled = Vec::with_capacity(settles.len());
+    for settle in settles {
+        let usual = known.usual(settle).filter(|usual| taken.insert(usual.brief.id));
+        settled.push(match usual {
+            Some(usual) => Some(changes.add(settle, &usual)?),
+            None => None,
+        });
+    }
+    changes.write(db).await?;
+    Ok(settled)
+}
+
+/// What is stored about the jobs to be settled.
+struct Known {
+    jobs: HashMap<i64, JobRow>,
+    briefs: HashMap<i64, BriefRow>,
+    runs: HashMap<At, RunRow>,
+    containers: HashMap<i64, Vec<Container>>,
+    /// Briefs of which the next run was asked for.
+    asked_again: HashSet<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Container {
+    brief: i64,
+    variant: i64,
+    id: String,
+    job: i64,
+    status: String,
+}
+
+/// A settlement with nothing unusual about it.
+struct Usual<'a> {
+    job: &'a JobRow,
+    brief: &'a BriefRow,
+    run: &'a RunRow,
+    containers: &'a [Container],
+}
+
+impl Known {
+    async fn read(db: &mut SqliteConnection, settles: &[&Settle]) -> Result<Self, LedgerError> {
+        let jobs: Vec<i64> = settles.iter().map(|settle| settle.job).collect();
+        let jobs = JobRow::running_all(db, &jobs).await?;
+        let mut at: Vec<At> = jobs.values().map(JobRow::at).collect();
+        at.sort_unstable();
+        at.dedup();
+        let mut known = Self {
+            jobs,
+            briefs: HashMap::new(),
+            runs: HashMap::new(),
+            containers: HashMap::new(),
+            asked_again: HashSet::new(),
+        };
+        let ids: Vec<i64> = at.iter().map(|(brief, _)| *brief).collect();
+        for part in sets::parts(&ids) {
+            known.briefs.extend(BriefRow::by_ids(db, part).await?.into_iter().map(|row| (row.id, row)));
+            let mut query = sets::ids(
+                "SELECT brief, variant, id, job, status FROM container WHERE brief IN (",
+                part,
+                ") ORDER BY brief, variant",
+            );
+            for row in query.build_query_as::<Container>().fetch_all(&mut *db).await? {
+                known.containers.entry(row.brief).or_default().push(row);
+            }
+            let asked = ("SELECT brief FROM run WHERE brief IN (", ") AND state = 'remembered'");
+            let mut query = sets::ids(asked.0, part, asked.1);
+            known.asked_again.extend(query.build_query_scalar::<i64>().fetch_all(&mut *db).await?);
+        }
+        for part in sets::parts(&at) {
+            known
+                .runs
+                .extend(RunRow::all(db, part).await?.into_iter().map(|row| ((row.brief, row.run), row)));
+        }
+        Ok(known)
+    }
+
+    fn usual(&self, settle: &Settle) -> Option<Usual<'_>> {
+        let job = self.jobs.get(&settle.job).filter(|job| job.kind == "generate")?;
+        let brief = self.briefs.get(&job.brief).filter(|brief| !self.asked_again.contains(&brief.id))?;
+        let run = self.runs.get(&job.at())?;
+        let containers = self.containers.get(&job.brief)?;
+        let mut ended = HashSet::new();
+        let each_ends_now = settle.ends.iter().all(|end| {
+            ended.insert(&end.container)
+                && containers
+                    .iter()
+                    .any(|one| one.job == settle.job && one.status == "running" && one.id == end.container)
+        });
+        let all_named = (1..=run.owed).all(|variant| containers.iter().any(|one| one.variant == variant));
+        let is_usual = each_ends_now && !settle.ends.is_empty() && (all_named || !settle.close);
+        is_usual.then_some(Usual { job, brief, run, containers })
+    }
+}
+
+/// What is to be written.
+#[derive(Default)]
+struct Changes {
+    ends: Vec<EndedContainer>,
+    records: Vec<NewRow>,
+    made: Vec<Debt>,
+    jobs: Vec<EndedJob>,
+    runs: Vec<Moved>,
+    story: Vec<Note>,
+}
+
+struct EndedContainer {
+    brief: i64,
+    variant: i64,
+    job: i64,
+    end: ContainerEnd,
+}
+
+struct EndedJob {
+    id: i64,
+    state: &'static str,
+    at_ms: i64,
+}
+
+impl Changes {
+    fn add(&mut self, settle: &Settle, usual: &Usual<'_>) -> Result<Settled, LedgerError> {
+        let Usual { job, brief, run, containers } = usual;
+        let variants = run.variant_count.max(run.owed);
+        for end in &settle.ends {
+            let ours = |one: &&Container| one.id == end.container && one.job == settle.job;
+            let Some(Container { variant, .. }) = containers.iter().find(ours) else { continue };
+            let part = job.part(end, (*variant, variants));
+            let (record, said) = container_record(brief, run, &part, settle.now_ms)?;
+            self.records.push(record);
+            self.story.push(said);
+            let (brief, variant, end) = (brief.id, *variant, end.clone());
+            self.ends.push(EndedContainer { brief, variant, job: settle.job, end });
+        }
+        let made = i64::try_from(settle.ends.len()).unwrap_or(i64::MAX);
+        self.made.push(Debt { of: job.at(), owed: 0, made });
+        let over = self.end_job(settle, usual, run.made.saturating_add(made));
+        let name = format!("{}/{}/{}", brief.project_id, brief.batch_id, brief.brief_id);
+        let format = job.format.clone().or_else(|| run.format.clone());
+        let newly = vec![true; settle.ends.len()];
+        let of = Of { brief: name, format, traceparent: run.traceparent.clone() };
+        Ok(Settled { newly, missing: 0, over, of })
+    }
+
+    /// Ends the job and its run if nothing of them is open any more; whether it does.
+    fn end_job(&mut self, settle: &Settle, usual: &Usual<'_>, made: i64) -> bool {
+        let Usual { job, run, containers, .. } = usual;
+        let status_of = |one: &Container| {
+            let end = settle.ends.iter().find(|end| end.container == one.id && one.job == settle.job);
+            end.map_or_else(|| one.status.clone(), |end| end.ended.word().to_owned())
+        };
+        let of_job = containers.iter().filter(|one| one.job == settle.job).map(status_of);
+        let (at_ms, of) = (settle.now_ms, job.at());
+        let ended = ContainerStates::count(of_job).job_state().filter(|_| made >= run.owed);
+        let Some(state) = ended else { return false };
+        self.jobs.push(EndedJob { id: settle.job, state, at_ms });
+        let said = json!({ "job": settle.job, "state": state });
+        self.story.push(Note { of, at_ms, what: "job ended", detail: said });
+        let state = ContainerStates::count(containers.iter().map(status_of)).brief_state();
+        self.runs.push(Moved { of, state, at_ms });
+        self.story.push(Note { of, at_ms, what: "ended", detail: detail("state", state.word()) });
+        true
+    }
+
+    async fn write(self, db: &mut SqliteConnection) -> Result<(), LedgerError> {
+        let ended = (
+            "WITH ended (brief, variant, job, status, record, at) AS (",
+            ") UPDATE container SET status = ended.status, record = coalesce(ended.record, container.record), \
+             ended_at = ended.at FROM ended WHERE container.brief = ended.brief AND container.variant = ended.variant \
+             AND container.job = ended.job AND container.status = 'running'",
+        );
+        let changed =
+            sets::change(db, ended, &self.ends, |row, EndedContainer { brief, variant, job, end }| {
+                row.push_bind(*brief).push_bind(*variant).push_bind(*job).push_bind(end.ended.word());
+                row.push_bind(end.record.clone()).push_bind(end.ended_ms);
+            })
+            .await?;
+        sets::all_changed("containers", self.ends.len(), changed)?;
+        insert_records(db, &self.records).await?;
+        owe_all(db, &self.made).await?;
+        let ended = (
+            "WITH ended (id, state, at) AS (",
+            ") UPDATE job SET state = ended.state, finished_at = ended.at FROM ended \
+             WHERE job.id = ended.id AND job.state = 'running'",
+        );
+        let changed = sets::change(db, ended, &self.jobs, |row, job| {
+            row.push_bind(job.id).push_bind(job.state).push_bind(job.at_ms);
+        })
+        .await?;
+        sets::all_changed("jobs", self.jobs.len(), changed)?;
+        move_briefs(db, &self.runs).await?;
+        let ended = (
+            "WITH ended (brief, run, at) AS (",
+            ") UPDATE run SET finished_at = ended.at FROM ended WHERE run.brief = ended.brief AND run.run = ended.run",
+        );
+        sets::change(db, ended, &self.runs, |row, run| {
+            bind_at(row, &run.of);
+            row.push_bind(run.at_ms);
+        })
+        .await?;
+        notes(db, &self.story).await
+    }
+}
