@@ -4,9 +4,29 @@
 //! A life is a list of [`ops`](ops::Op) that proptest makes from a number, and shortens when it fails. It is replayed by that
 //! number: `BRIEFD_SEED=17 BRIEFD_LISTS=1 cargo test simulation`. `BRIEFD_MINUTES` ends a long run early.
 //!
-//! - `ops`: what can happen, and how often; `world`: what it happens to; `ends`: the broker; `process`: one worker, whose
-//!   stages take one step at a time and may die in the middle of it.
-//! - `judge`: what must be true in the end.
+//! - `ops`: what can happen, and how often; `scenes`: what rarely comes together by chance; `world`: what it happens to;
+//!   `operator`, `untrue`: who does it; `ends`: the broker; `process`: one worker, whose stages take one step at a time and
+//!   may die in the middle of it.
+//! - `judge`: what must be true in the end. It is not the checker of `tests/it/support`: that one is told which runs there
+//!   must be and judges messages as AMQP carries them, and nobody can tell that of a random life. This one knows the whole
+//!   world instead: each message that was sent, what the API told wrongly and for how long.
+//! - `races`: lives that are written down, each a race by name, or a bug that was found here.
+//!
+//! # What it catches
+//! Each of these breaks was made on purpose, and was red within the lists of a normal run:
+//! - a POST is repeated at once, under another key, with other bytes, after the key's 23 hours, or key-only under another
+//!   API key; an answer that was lost, or a crash, counts as harmless;
+//! - a refusal after a lost answer is believed at once, after one look-up, after two without a pause, or although look-ups
+//!   by our id never work;
+//! - a rerun does not read first, buys what is completed, takes all containers, or believes one 404;
+//! - after a rerun the container's end from before it is taken for its own, or so is anything where that was not seen;
+//! - a job decides against its container at once; a late result is dropped, published twice under one id, or not counted;
+//! - an unroutable or unconfirmed message counts as sent; a message is acknowledged before it is committed;
+//! - a cancel ends what may have been bought; an empty wallet fails briefs.
+//!
+//! Not caught here: patience that counts outages (`stages/track/patience.rs`); siblings that are never asked for (they may
+//! stay unnamed, `stages/submit/tests/siblings.rs`); a rerun's POST to what still runs (the simulator refuses it, and it is
+//! followed).
 //!
 //! Not here: rate limits (`layers/limits/tests`), a real broker and real processes (`tests/it`).
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use axum::body::to_bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -42,6 +42,18 @@ pub(crate) enum Lie {
     StillRunning,
 }
 
+/// Reads never lag further behind than this.
+const LAG_MS_MAX: i64 = 300_000;
+
+/// How reads of containers lag behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lag {
+    /// None is there yet.
+    NotThere,
+    /// Each is as it was when it was last read, if that is not long ago.
+    AsBefore,
+}
+
 #[derive(Debug, Default)]
 struct Script {
     posts: VecDeque<Post>,
@@ -51,8 +63,12 @@ struct Script {
     reads_lost: usize,
     /// What reads of these containers tell.
     lies: HashMap<String, Lie>,
-    /// Reads lag behind: no container is there yet.
-    behind: bool,
+    /// How reads of all containers lag behind.
+    lag: Option<Lag>,
+    /// When each container was last read truly, and what that told.
+    last_read: HashMap<String, (i64, Bytes)>,
+    /// The time that [`Gate::now`] was told last, milliseconds since 1970.
+    now_ms: i64,
     /// POSTs that have come so far.
     seen: usize,
 }
@@ -122,9 +138,14 @@ impl Gate {
         self.script.lock().unwrap().lies = lies;
     }
 
-    /// Whether reads lag so far behind that no container is there yet.
-    pub(crate) fn lag(&self, behind: bool) {
-        self.script.lock().unwrap().behind = behind;
+    /// What time it is, milliseconds since 1970; for what depends on it.
+    pub(crate) fn now(&self, now_ms: i64) {
+        self.script.lock().unwrap().now_ms = now_ms;
+    }
+
+    /// How reads of containers lag from now on; `None`: not at all.
+    pub(crate) fn lag(&self, lag: Option<Lag>) {
+        self.script.lock().unwrap().lag = lag;
     }
 
     /// POSTs that have come so far, those that went no further among them.
@@ -132,13 +153,34 @@ impl Gate {
         self.script.lock().unwrap().seen
     }
 
-    fn lie_about(&self, request: &Request) -> Option<Lie> {
-        let id = request.uri().path().strip_prefix("/v1/content/")?;
+    /// What a read of this container is told instead of the truth.
+    fn instead(&self, container: &str) -> Option<Instead> {
         let script = self.script.lock().unwrap();
-        if *request.method() != Method::GET || id.contains('/') {
-            return None;
+        match (script.lag, script.lies.get(container)) {
+            (Some(Lag::NotThere), _) | (None, Some(Lie::NotThere)) => Some(Instead::NotThere),
+            (Some(Lag::AsBefore), _) => {
+                let last = script.last_read.get(container);
+                let last = last.filter(|(read_ms, _)| script.now_ms - read_ms <= LAG_MS_MAX);
+                last.map(|(_, record)| Instead::Record(record.clone()))
+            }
+            (None, Some(Lie::StillRunning)) => Some(Instead::StillRunning),
+            (None, None) => None,
         }
-        script.behind.then_some(Lie::NotThere).or_else(|| script.lies.get(id).copied())
+    }
+
+    /// A true read of a container, which is remembered.
+    async fn read(&self, container: String, request: Request, next: Next) -> Response {
+        let (head, body) = next.run(request).await.into_parts();
+        let bytes = match to_bytes(body, usize::MAX).await {
+            Ok(bytes) => bytes,
+            Err(cut) => return Response::from_parts(head, cut_off(cut)),
+        };
+        if head.status == StatusCode::OK {
+            let mut script = self.script.lock().unwrap();
+            let now_ms = script.now_ms;
+            script.last_read.insert(container, (now_ms, bytes.clone()));
+        }
+        Response::from_parts(head, bytes.into())
     }
 
     fn decide(&self, request: &Request) -> Post {
@@ -168,12 +210,36 @@ pub(crate) async fn change_faults(sandbox: &Sandbox, shares: &Value) {
 }
 
 async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    match gate.lie_about(&request) {
-        Some(Lie::NotThere) => return refused(404, "NOT_FOUND", &Value::Null, gate.seen()),
-        Some(Lie::StillRunning) => return still_running(next.run(request).await).await,
+    let container = container_read(&request);
+    match container.as_deref().and_then(|container| gate.instead(container)) {
+        Some(Instead::NotThere) => return refused(404, "NOT_FOUND", &Value::Null, gate.seen()),
+        Some(Instead::StillRunning) => return still_running(next.run(request).await).await,
+        Some(Instead::Record(record)) => {
+            return ([(header::CONTENT_TYPE, "application/json")], record).into_response();
+        }
         None => {}
     }
-    match gate.decide(&request) {
+    match (gate.decide(&request), container) {
+        (Post::Through, Some(container)) => gate.read(container, request, next).await,
+        (post, _) => answer(&gate, post, request, next).await,
+    }
+}
+
+/// The container of a read of one.
+fn container_read(request: &Request) -> Option<String> {
+    let id = request.uri().path().strip_prefix("/v1/content/")?;
+    (*request.method() == Method::GET && !id.contains('/')).then(|| id.to_owned())
+}
+
+/// What a read is told instead of the truth.
+enum Instead {
+    NotThere,
+    StillRunning,
+    Record(Bytes),
+}
+
+async fn answer(gate: &Gate, post: Post, request: Request, next: Next) -> Response {
+    match post {
         Post::Through => next.run(request).await,
         Post::Lost => {
             next.run(answer_lost(request)).await;
@@ -197,10 +263,18 @@ fn refused(status: u16, code: &str, details: &Value, nth: usize) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], error.to_string()).into_response()
 }
 
+/// A body that breaks off, as one did that the simulator cut.
+fn cut_off(cut: axum::Error) -> Body {
+    Body::from_stream(futures::stream::once(std::future::ready(Err::<Bytes, _>(cut))))
+}
+
 /// The record of a container, as it was while it was generated.
 async fn still_running(truth: Response) -> Response {
     let (head, body) = truth.into_parts();
-    let bytes = to_bytes(body, usize::MAX).await.unwrap();
+    let bytes = match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => bytes,
+        Err(cut) => return Response::from_parts(head, cut_off(cut)),
+    };
     let Ok(mut record) = serde_json::from_slice::<Value>(&bytes) else {
         return Response::from_parts(head, bytes.into());
     };

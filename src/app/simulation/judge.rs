@@ -143,7 +143,9 @@ fn bought_anew(world: &World, account: &Account, wrong: &mut Vec<String>) {
         let before = account.jobs[..place].iter().rfind(|before| before.container_ids.contains(container));
         // What the API says is not there, for hours, may be asked for.
         let Some(before) = before.filter(|_| world.untrue.longest_ms(container).is_none()) else { continue };
-        let ran = before.ends_at.as_ref().is_none_or(|at| *at > job.started_at);
+        // A container may end before its siblings, and so before its job.
+        let ran =
+            before.container_ids.len() == 1 && before.ends_at.as_ref().is_none_or(|at| *at > job.started_at);
         let all_completed = before.charged == before.credits;
         if ran || all_completed {
             let how = if ran { "ran" } else { "had completed" };

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use crate::sandbox::gate::{Lie, Post};
+use crate::sandbox::gate::{Lag, Lie, Post};
 use crate::sandbox::{ContainerIds, Fault};
 
 /// Briefs that a list is about. Few, so that the same one is met again and again.
@@ -76,8 +76,8 @@ pub(super) enum Op {
     Follow { seconds: u32, times: u8 },
     /// Reads of what runs tell this from now on, until they are true again.
     Lie(Option<Lie>),
-    /// For so many seconds no container can be read yet.
-    Lag(u32),
+    /// For so many seconds reads of containers lag behind.
+    Lag(Lag, u32),
 }
 
 /// Reads never lag further behind than this: two look-ups so far apart that find nothing are believed.
@@ -152,6 +152,8 @@ pub(super) enum Wish {
     Never,
     /// It fails, and so does the first regeneration.
     FailsTwice,
+    /// It fails after so many seconds.
+    FailsAfter(u32),
     /// It fails, and the first regeneration takes so many seconds.
     FailsThenTakes(u32),
 }
@@ -167,6 +169,7 @@ impl Wish {
             Self::Struck(fault) => json!({ "faults": [fault.name()] }),
             Self::UnknownStatus => json!({ "unknownStatus": true, "seconds": 40 }),
             Self::Never => json!({ "never": true }),
+            Self::FailsAfter(seconds) => json!({ "fail": "RENDER_FAILED", "seconds": seconds }),
             Self::FailsThenTakes(seconds) => {
                 json!({ "fail": "RENDER_FAILED", "seconds": 5, "regenerate": { "seconds": seconds } })
             }
@@ -240,8 +243,12 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         1 => any::<bool>().prop_map(|repeat| Op::Resolve { repeat }),
         1 => any::<bool>().prop_map(|batch| Op::Cancel { batch }),
         1 => lie().prop_map(Op::Lie),
-        1 => (1..=LAG_SECONDS_MAX).prop_map(Op::Lag),
+        1 => (lag(), 1..=LAG_SECONDS_MAX).prop_map(|(lag, seconds)| Op::Lag(lag, seconds)),
     ]
+}
+
+pub(super) fn lag() -> impl Strategy<Value = Lag> {
+    select(vec![Lag::NotThere, Lag::AsBefore])
 }
 
 pub(super) fn lie() -> impl Strategy<Value = Option<Lie>> {
@@ -298,7 +305,7 @@ fn refusal() -> impl Strategy<Value = Post> {
     .prop_map(|(status, code)| Post::Refused(status, code, Value::Null))
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+pub(super) fn fate() -> impl Strategy<Value = Fate> {
     select(vec![
         Fate::Confirmed,
         Fate::StoredUnconfirmed,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::judge;
-use super::ops::{Change, Op, SLOW_SECONDS, Switches, Wish};
+use super::ops::{Change, LAG_SECONDS_MAX, Op, SLOW_SECONDS, Switches, Wish};
 use super::scenes::{ask, start};
 use super::world::World;
 use crate::sandbox::ContainerIds;
-use crate::sandbox::gate::Post;
+use crate::sandbox::gate::{Lag, Post};
 
 /// The simulator as it is documented.
 fn plain() -> Switches {
@@ -97,8 +97,18 @@ fn a_rerun_that_comes_after_the_late_result_publishes_that_again_and_is_free() {
 }
 
 #[test]
+fn a_failure_that_comes_after_it_was_given_up_is_not_published_under_the_id_of_that() {
+    let slow = Wish::FailsAfter(SLOW_SECONDS);
+    let mut ops = start(0, slow, Vec::new());
+    ops.extend([Op::Follow { seconds: 3_800, times: 16 }, Op::Publish(Vec::new())]);
+    ops.extend([Op::Follow { seconds: 7_200, times: 24 }, Op::DeliverAgain(0)]);
+    let lived = lived(&plain(), &ops);
+    assert_eq!(lived.told, [told(1, "container.failed", "GENERATION_LOST")]);
+}
+
+#[test]
 fn a_rerun_of_what_still_runs_waits_for_reads_that_lag_and_is_free() {
-    let lag = vec![Op::Lag(200)];
+    let lag = vec![Op::Lag(Lag::NotThere, 200)];
     let lived = lived(&plain(), &[given_up(), lag, asked_again()].concat());
     assert_eq!(lived.jobs, [("generate".to_owned(), 1)].into());
 }
@@ -106,7 +116,7 @@ fn a_rerun_of_what_still_runs_waits_for_reads_that_lag_and_is_free() {
 /// Found by the simulation (147): what was given up had completed, and one 404 was enough to buy it again.
 #[test]
 fn one_404_before_a_rerun_of_what_was_given_up_buys_nothing_that_is_there() {
-    let lag = vec![Op::Advance(SLOW_SECONDS), Op::Lag(1)];
+    let lag = vec![Op::Advance(SLOW_SECONDS), Op::Lag(Lag::NotThere, 1)];
     let lived = lived(&plain(), &[given_up(), lag, asked_again()].concat());
     assert_eq!(lived.jobs, [("generate".to_owned(), 1)].into());
     let lost = told(1, "container.failed", "GENERATION_LOST");
@@ -125,6 +135,24 @@ fn a_rerun_message_that_is_delivered_again_and_again_for_days_is_bought_once() {
     assert_eq!(lived.jobs, [("generate".to_owned(), 1), ("regenerate".to_owned(), 1)].into());
     let failed = |run| told(run, "container.failed", "RENDER_FAILED");
     assert_eq!(lived.told, [failed(1), failed(2)]);
+}
+
+#[test]
+fn a_container_that_reads_as_before_its_rerun_is_not_taken_for_the_end_of_it() {
+    // Once its end before the rerun was read, once that read found nothing.
+    for unseen in [false, true] {
+        let mut ops = start(0, Wish::FailsThenTakes(60), Vec::new());
+        ops.extend([Op::Advance(300), Op::Track]);
+        ops.extend(unseen.then_some(Op::Lag(Lag::NotThere, 5)));
+        ops.extend(ask(0, 2, Wish::FailsThenTakes(60), vec![Vec::new()]));
+        ops.extend([Op::Advance(5), Op::Submit(Vec::new()), Op::Lag(Lag::AsBefore, LAG_SECONDS_MAX)]);
+        ops.extend([Op::Follow { seconds: 61, times: 3 }]);
+        let lived = lived(&plain(), &ops);
+        assert_eq!(
+            lived.told,
+            [told(1, "container.failed", "RENDER_FAILED"), told(2, "container.completed", "")]
+        );
+    }
 }
 
 /// A rerun's POST whose answer is lost, and another API key before it is repeated, after so many seconds.

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::ops::{
-    Ack, BRIEFS, Change, LAG_SECONDS_MAX, Op, SLOW_SECONDS, Switches, Wish, lie, op, post, switches, wish,
+    Ack, BRIEFS, Change, LAG_SECONDS_MAX, Op, SLOW_SECONDS, Switches, Wish, fate, lag, lie, op, post,
+    switches, wish,
 };
-use crate::sandbox::gate::Post;
+use crate::sandbox::gate::{Lag, Post};
 
 /// A world, and what happens in it.
 pub(super) fn life() -> impl Strategy<Value = (Switches, Vec<Op>)> {
@@ -27,6 +28,8 @@ fn scene() -> impl Strategy<Value = Vec<Op>> {
         3 => unseen(),
         2 => rotated(),
         2 => canceled(),
+        2 => published(),
+        2 => taken(),
     ]
 }
 
@@ -71,7 +74,13 @@ fn doubted() -> impl Strategy<Value = Vec<Op>> {
         let mut ops = if known { start(other, Wish::Seconds(5), Vec::new()) } else { Vec::new() };
         ops.extend(start(brief, wish, vec![lost]));
         let refused = || Op::Submit(vec![refused(), refused()]);
-        ops.extend([Op::Advance(61), Op::Lag(LAG_SECONDS_MAX), refused(), Op::Advance(between), refused()]);
+        ops.extend([
+            Op::Advance(61),
+            Op::Lag(Lag::NotThere, LAG_SECONDS_MAX),
+            refused(),
+            Op::Advance(between),
+            refused(),
+        ]);
         ops.extend([Op::Advance(605), refused(), Op::Track]);
         ops
     })
@@ -79,10 +88,11 @@ fn doubted() -> impl Strategy<Value = Vec<Op>> {
 
 /// A generation takes so long that it is given up; then somebody asks for it again, or its result comes.
 fn given_up() -> impl Strategy<Value = Vec<Op>> {
-    let slow = select(vec![Wish::Seconds(SLOW_SECONDS), Wish::FailsThenTakes(SLOW_SECONDS)]);
+    let slow = [Wish::Seconds, Wish::FailsAfter, Wish::FailsThenTakes].map(|wish| wish(SLOW_SECONDS));
+    let slow = select(slow.to_vec());
     let wait = select(vec![0, 30_000, 90_000]);
     let asked = prop::option::weighted(0.7, vec(post(), 0..2));
-    (0..BRIEFS, slow, wait, prop::option::weighted(0.3, 1..=LAG_SECONDS_MAX), asked).prop_map(
+    (0..BRIEFS, slow, wait, prop::option::weighted(0.3, (lag(), 1..=LAG_SECONDS_MAX)), asked).prop_map(
         |(brief, wish, wait, lag, asked)| {
             let mut ops = start(brief, wish, Vec::new());
             let mut run = 1;
@@ -92,7 +102,7 @@ fn given_up() -> impl Strategy<Value = Vec<Op>> {
                 ops.extend(ask(brief, run, wish, vec![Vec::new(), Vec::new()]));
             }
             ops.extend([Op::Follow { seconds: 3_800, times: 16 }, Op::Advance(wait)]);
-            ops.extend(lag.map(Op::Lag));
+            ops.extend(lag.map(|(lag, seconds)| Op::Lag(lag, seconds)));
             if let Some(posts) = asked {
                 ops.extend(ask(brief, run + 1, wish, vec![Vec::new(), posts]));
                 ops.push(Op::Track);
@@ -123,14 +133,17 @@ fn lied_about() -> impl Strategy<Value = Vec<Op>> {
     )
 }
 
-/// Before its rerun a container cannot be read; the answer of the rerun's POST may be lost as well.
+/// Before its rerun a container cannot be read, or reads lag behind after it; the answer of its POST may be lost as well.
 fn unseen() -> impl Strategy<Value = Vec<Op>> {
-    (0..BRIEFS, failing(), 1..=LAG_SECONDS_MAX, vec(post(), 0..2), moment()).prop_map(
-        |(brief, wish, lag, posts, moment)| {
+    let moments = (1..=LAG_SECONDS_MAX, moment(), any::<bool>(), any::<bool>());
+    (0..BRIEFS, failing(), vec(post(), 0..2), moments).prop_map(
+        |(brief, wish, posts, (seconds, moment, before, after))| {
             let mut ops = failed(brief, wish);
-            ops.push(Op::Lag(lag));
+            ops.extend(before.then_some(Op::Lag(Lag::NotThere, seconds)));
             ops.extend(ask(brief, 2, wish, vec![Vec::new()]));
-            ops.extend([Op::Advance(lag), Op::Submit(posts), Op::Track]);
+            ops.extend([Op::Advance(seconds), Op::Submit(posts)]);
+            ops.extend(after.then_some(Op::Lag(Lag::AsBefore, LAG_SECONDS_MAX)));
+            ops.extend([Op::Follow { seconds: 61, times: 4 }]);
             ops.extend([Op::Advance(moment), Op::Submit(Vec::new()), Op::Track]);
             ops
         },
@@ -166,6 +179,23 @@ fn canceled() -> impl Strategy<Value = Vec<Op>> {
             ops
         },
     )
+}
+
+/// A brief is sent and taken, and whoever takes it dies.
+fn taken() -> impl Strategy<Value = Vec<Op>> {
+    (0..BRIEFS, wish(), select(vec![Ack::DiesBefore, Ack::DiesAfter])).prop_map(|(brief, wish, ack)| {
+        vec![Op::Deliver { brief, content: 0, run: 0, wish }, Op::Intake { chunk: 1, ack }]
+    })
+}
+
+/// What has ended leaves, or does not.
+fn published() -> impl Strategy<Value = Vec<Op>> {
+    let wish = select(vec![Wish::Seconds(5), Wish::SecondFails, Wish::Refused("MODERATION_BLOCKED")]);
+    (0..BRIEFS, wish, vec(fate(), 1..3)).prop_map(|(brief, wish, fates)| {
+        let mut ops = start(brief, wish, Vec::new());
+        ops.extend([Op::Advance(60), Op::Track, Op::Publish(fates)]);
+        ops
+    })
 }
 
 /// A brief that has failed, and been read.

@@ -1,30 +1,34 @@
-//! Reads that do not tell the truth: for a while no container can be read yet, or some tell something else for hours.
+//! Reads that do not tell the truth: for a while no container can be read yet, or each is as it was; or some tell
+//! something else for hours.
 //!
-//! The API is never so bad that what it documents would not help: reads lag for less time than lies between two look-ups
-//! that are believed, and only of what is known to run something else is told.
+//! The API is never so bad that what it documents would not help: containers are not there only once in a life, for less
+//! time than lies between two look-ups that are believed, and only of what is known to run something else is told.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::ops::LAG_SECONDS_MAX;
 use super::world::World;
-use crate::sandbox::gate::Lie;
+use crate::sandbox::gate::{Lag, Lie};
 
 /// What the API has told wrongly.
 #[derive(Default)]
 pub(super) struct Untrue {
     /// Reads lag until then, milliseconds since 1970.
     lag_until: Option<i64>,
+    /// Containers were not there once, although they were. Two look-ups in two such lags would be believed.
+    was_not_there: bool,
     /// Since when reads of these containers are wrong.
     since: Option<(i64, Vec<String>)>,
-    /// For how long reads of a container were wrong at a stretch, at most.
-    longest_ms: HashMap<String, i64>,
+    /// From when to when reads of a container were wrong, milliseconds since 1970. Between two lies there may have been
+    /// nobody who read it.
+    told_wrongly: HashMap<String, (i64, i64)>,
 }
 
 impl Untrue {
-    /// For how long reads of a container were wrong at a stretch, at most; `None`: never.
+    /// For how long reads of a container were wrong, at most; `None`: never.
     pub(super) fn longest_ms(&self, container: &str) -> Option<i64> {
-        self.longest_ms.get(container).copied()
+        self.told_wrongly.get(container).map(|(from_ms, until_ms)| until_ms - from_ms)
     }
 }
 
@@ -32,18 +36,21 @@ impl World {
     /// Time passes.
     pub(super) fn advance(&mut self, seconds: u32) {
         self.clock.advance(Duration::from_secs(u64::from(seconds)));
+        self.gate.now(self.clock.now_ms());
         if self.untrue.lag_until.is_some_and(|until| self.clock.now_ms() >= until) {
             self.untrue.lag_until = None;
-            self.gate.lag(false);
+            self.gate.lag(None);
         }
     }
 
-    /// No container can be read for a while. A lag that goes on is not made longer.
-    pub(super) fn lag(&mut self, seconds: u32) {
-        if self.untrue.lag_until.is_none() {
+    /// Reads of containers lag behind for a while. A lag that goes on is not made longer.
+    pub(super) fn lag(&mut self, lag: Lag, seconds: u32) {
+        let again = lag == Lag::NotThere && self.untrue.was_not_there;
+        if self.untrue.lag_until.is_none() && !again {
+            self.untrue.was_not_there |= lag == Lag::NotThere;
             let seconds = seconds.min(LAG_SECONDS_MAX);
             self.untrue.lag_until = Some(self.clock.now_ms() + i64::from(seconds) * 1_000);
-            self.gate.lag(true);
+            self.gate.lag(Some(lag));
         }
     }
 
@@ -52,8 +59,7 @@ impl World {
         let now_ms = self.clock.now_ms();
         if let Some((since_ms, ids)) = self.untrue.since.take() {
             for id in ids {
-                let longest_ms = self.untrue.longest_ms.entry(id).or_default();
-                *longest_ms = (*longest_ms).max(now_ms - since_ms);
+                self.untrue.told_wrongly.entry(id).or_insert((since_ms, now_ms)).1 = now_ms;
             }
         }
         let known = if lie.is_some() { self.known_to_run() } else { Vec::new() };

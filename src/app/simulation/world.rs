@@ -198,7 +198,7 @@ impl World {
                 }
             }
             Op::Lie(lie) => self.lie(*lie),
-            Op::Lag(seconds) => self.lag(*seconds),
+            Op::Lag(lag, seconds) => self.lag(*lag, *seconds),
         }
         Ok(())
     }
