@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::job::{BriefState, JobState};
 use crate::layers;
-use crate::ledger::{Hold, LedgerError, Tally};
+use crate::ledger::{Hold, LedgerError, Tally, WaitingPart};
 use crate::stages::Desk;
 use crate::telemetry::{HOLD_REASONS, HOLD_SCOPES, Metrics, Notice, NoticeKind};
 
@@ -17,6 +17,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const MINUTE_MS: i64 = 60_000;
 /// How old the numbers in the sentences about holds may become.
 const COUNTED_AGAIN_MS: i64 = 20_000;
+/// Fewer are counted each time.
+const COUNTED_AT_ONCE: i64 = 2_000;
 
 /// Ends with `drain`, and lets go of the ledger then.
 pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
@@ -26,6 +28,7 @@ pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
         path: worker.settings().ledger.path.clone(),
         overdue_ms: i64::try_from(worker.settings().track.overdue_after.as_millis()).unwrap_or(i64::MAX),
         held: Held::default(),
+        waits: Waits::default(),
     };
     tokio::spawn(async move { drain.run_until_cancelled(gauges.run()).await });
 }
@@ -36,6 +39,7 @@ struct Gauges {
     path: PathBuf,
     overdue_ms: i64,
     held: Held,
+    waits: Waits,
 }
 
 /// The holds in sentences, as they were made last: counting who waits behind the hold of a large batch is not for every
@@ -45,6 +49,28 @@ struct Held {
     holds: Vec<Hold>,
     made_ms: i64,
     sentences: Vec<String>,
+}
+
+/// What waits for a start, as it was counted last.
+#[derive(Default)]
+struct Waits {
+    parts: Vec<WaitingPart>,
+    looked_ms: i64,
+}
+
+impl Waits {
+    /// Of some parts, how many it is not time for yet, and how many others a hold keeps from starting.
+    fn scheduled_and_held(&self, holds: &[Hold], which: impl Fn(&&WaitingPart) -> bool) -> (i64, i64) {
+        let mut found = (0, 0);
+        for part in self.parts.iter().filter(which) {
+            if part.scheduled {
+                found.0 += part.n;
+            } else if holds.iter().any(|hold| hold.scope.stops(&part.project_id, &part.batch_id)) {
+                found.1 += part.n;
+            }
+        }
+        found
+    }
 }
 
 impl Gauges {
@@ -80,8 +106,10 @@ impl Gauges {
     async fn update(&mut self) -> Result<(), LedgerError> {
         self.desk.troubles.look();
         let now_ms = self.desk.clock.now_ms();
-        self.tally(&self.desk.ledger.reader().tally().await?);
         let holds = self.desk.ledger.reader().holds().await?;
+        let tally = self.desk.ledger.reader().tally().await?;
+        self.look_at_what_waits(&tally, &holds, now_ms).await?;
+        self.tally(&tally, &holds);
         self.count_holds(&holds);
         self.tell(holds, now_ms).await?;
         let ages = self.desk.ledger.ages(now_ms, now_ms - self.overdue_ms, now_ms - MINUTE_MS).await?;
@@ -111,8 +139,25 @@ impl Gauges {
         Ok(())
     }
 
+    /// What a stored `waiting` means depends on the time and on the holds. Thousands are not counted every two seconds.
+    async fn look_at_what_waits(
+        &mut self,
+        rows: &[Tally],
+        holds: &[Hold],
+        now_ms: i64,
+    ) -> Result<(), LedgerError> {
+        let waiting: i64 =
+            rows.iter().filter(|row| row.what == "brief" && row.state == "waiting").map(|row| row.n).sum();
+        let is_old = now_ms - self.waits.looked_ms >= COUNTED_AGAIN_MS;
+        if waiting < COUNTED_AT_ONCE || is_old || self.held.holds != holds {
+            let parts = self.desk.ledger.reader().waiting_parts(now_ms).await?;
+            self.waits = Waits { parts, looked_ms: now_ms };
+        }
+        Ok(())
+    }
+
     /// Sets each gauge once, to its final value: a scrape may come at any time.
-    fn tally(&self, rows: &[Tally]) {
+    fn tally(&self, rows: &[Tally], holds: &[Hold]) {
         let metrics = &self.desk.metrics;
         let sum = |what: &str, state: &str, label: Option<&str>| -> i64 {
             let of_label =
@@ -123,13 +168,25 @@ impl Gauges {
                 .map(|row| row.n)
                 .sum()
         };
-        for state in BriefState::ALL {
-            for label in self.desk.aliases.values().map(String::as_str).chain(["other"]) {
-                metrics.briefs.with_label_values(&[state.word(), label]).set(sum(
-                    "brief",
-                    state.word(),
-                    Some(label),
-                ));
+        for label in self.desk.aliases.values().map(String::as_str).chain(["other"]) {
+            let of_label = |part: &&WaitingPart| self.desk.project_label(&part.project_id) == label;
+            let (scheduled, held) = self.waits.scheduled_and_held(holds, of_label);
+            for state in BriefState::ALL {
+                let stored = sum("brief", state.word(), Some(label));
+                let n = match state {
+                    BriefState::Scheduled => scheduled,
+                    BriefState::Held => held,
+                    // The parts were counted a little earlier, or later.
+                    BriefState::Waiting => (stored - scheduled - held).max(0),
+                    BriefState::Submitting
+                    | BriefState::Running
+                    | BriefState::Completed
+                    | BriefState::Partial
+                    | BriefState::Failed
+                    | BriefState::Canceled
+                    | BriefState::Parked => stored,
+                };
+                metrics.briefs.with_label_values(&[state.word(), label]).set(n);
             }
         }
         for state in JobState::ALL {

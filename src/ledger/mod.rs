@@ -101,5 +101,6 @@ pub use summary::{FailureCount, Mishap, Results, Session};
 pub use totals::{Imbalance, Tally};
 pub use turns::Turn;
 pub use upkeep::PruneBefore;
+pub use waiting::WaitingPart;
 pub use wake::Wake;
 pub use writer::Write;

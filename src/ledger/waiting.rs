@@ -1,7 +1,33 @@
 //! What waits, and for what: an API that does not answer, or batches that a person must mend.
 
 use super::claim::held_list;
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, Reader};
+
+/// Jobs of one batch in one project that wait for a start.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct WaitingPart {
+    /// The project's id.
+    pub project_id: String,
+    /// The batch; '' for briefs without one.
+    pub batch_id: String,
+    /// Whether it is not their time yet.
+    pub scheduled: bool,
+    /// How many.
+    pub n: i64,
+}
+
+impl Reader {
+    /// What waits for a start, by batch, at `now_ms`. Reads an index on what waits, so not for every scrape.
+    pub async fn waiting_parts(&self, now_ms: i64) -> Result<Vec<WaitingPart>, LedgerError> {
+        Ok(sqlx::query_as(
+            "SELECT project_id, batch_id, attempts = 0 AND due_at > $1 AS scheduled, count(*) AS n FROM job \
+             WHERE state = 'ready' AND claim IS NULL GROUP BY project_id, batch_id, scheduled",
+        )
+        .bind(now_ms)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+}
 
 impl Ledger {
     /// Jobs of this input that keep their place because their last attempt got no answer, and the project of one.

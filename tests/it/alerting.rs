@@ -1,6 +1,9 @@
 //! Alerts and recording rules: each fires when it should and not otherwise, asks for metrics that exist, and has an entry
 //! in the runbook.
 
+mod scaled;
+mod trouble;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -3,6 +3,7 @@
 
 mod campaigns;
 mod grafana;
+mod live;
 mod panel;
 mod runbook;
 mod worker;

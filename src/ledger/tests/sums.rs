@@ -74,6 +74,17 @@ async fn the_tally_of_states_is_that_of_the_rows() {
 }
 
 #[tokio::test]
+async fn what_waits_is_counted_by_batch_and_by_whether_it_is_its_time() {
+    let bench = busy().await;
+    bench.send(numbered(4, json!({"notBefore": "2099-01-01T00:00:00Z"}))).await;
+    let parts = bench.ledger.reader().waiting_parts(bench.clock.now_ms()).await.unwrap();
+    let n = |scheduled: bool| {
+        parts.iter().filter(|part| part.scheduled == scheduled).map(|part| part.n).sum::<i64>()
+    };
+    assert_eq!((n(true), n(false)), (1, 2));
+}
+
+#[tokio::test]
 async fn a_batch_s_sum_that_drifted_is_noticed() {
     differs("UPDATE batch_sum SET n = n + 1 WHERE what = 'failed'", "failed of batch '' in project p").await;
     differs("DELETE FROM batch_sum WHERE what = 'credits'", "credits of batch ''").await;

@@ -108,7 +108,7 @@ fn one(panel: &Panel, id: usize, place: &Value, book: &[runbook::Entry]) -> Valu
     let mut json = json!({
         "id": id, "type": kind, "title": panel.title, "description": panel.description,
         "datasource": source(), "gridPos": place, "targets": targets,
-        "fieldConfig": fields(panel), "options": options(panel.show),
+        "fieldConfig": fields(panel), "options": options(panel),
     });
     if panel.show == Show::Table {
         json["transformations"] = columns(panel);
@@ -162,11 +162,13 @@ fn drawing(panel: &Panel) -> Value {
     }
 }
 
-fn options(show: Show) -> Value {
+fn options(panel: &Panel) -> Value {
     let last = json!({"calcs": ["lastNotNull"], "fields": "", "values": false});
-    match show {
+    // A number that is neither good nor bad has no color.
+    let color = if panel.colors.is_empty() { "none" } else { "background" };
+    match panel.show {
         Show::Number => {
-            json!({"colorMode": "background", "graphMode": "none", "textMode": "value", "justifyMode": "auto", "orientation": "auto", "reduceOptions": last})
+            json!({"colorMode": color, "graphMode": "none", "textMode": "value", "justifyMode": "auto", "orientation": "auto", "reduceOptions": last})
         }
         Show::Lines | Show::Areas | Show::Bars => {
             json!({"legend": {"displayMode": "list", "placement": "bottom", "showLegend": true}, "tooltip": {"mode": "multi", "sort": "desc"}})

@@ -98,18 +98,38 @@ fn held() -> Row {
             .ask("Holds", format!("sum by (instance, scope, reason) ({}) > 0", of("briefd_holds", "")))
             .nothing("nothing is held")
             .runbook("BriefdAccountHeld"),
-        Panel::lines("Requests left in this window", "By class. At 0, requests of that class wait.")
-            .size(8, 8)
-            .ask("{{class}} left", format!("min by (class) ({})", of("briefd_api_budget_remaining", "")))
-            .ask("{{class}} allowed", format!("max by (class) ({})", of("briefd_api_limit", "")))
-            .runbook("BriefdRateLimited"),
-        Panel::lines("Intake paused", "1: no more messages are taken. `backlog` is by design; `ledger` for longer than a moment is not.")
-            .size(4, 8)
-            .ask("{{reason}}", format!("max by (reason) ({})", of("briefd_intake_paused", "")))
-            .runbook("BriefdIntakePaused"),
+        Panel::lines(
+            "Share of requests left",
+            "By class, of what the API allows in this window. At 0, requests of that class wait.",
+        )
+        .size(8, 8)
+        .unit("percentunit")
+        .ask(
+            "{{class}}",
+            format!(
+                "min by (class) ({} / ({} > 0))",
+                of("briefd_api_budget_remaining", ""),
+                of("briefd_api_limit", "")
+            ),
+        )
+        .nothing("no limits")
+        .runbook("BriefdRateLimited"),
+        Panel::lines(
+            "Intake paused",
+            "1: no messages were taken for a minute. `backlog` is by design; `ledger` is not.",
+        )
+        .size(4, 8)
+        .ask("{{reason}}", format!("max by (reason) (min_over_time({}[1m]))", of("briefd_intake_paused", "")))
+        .runbook("BriefdIntakePaused"),
         Panel::bars("POSTs by outcome", "A minute. `unknown`: no answer came; `rate_limited`: told to wait.")
             .size(4, 8)
-            .ask("{{outcome}}", format!("sum by (outcome) (rate({}[$__rate_interval])) * 60 > 0", of("briefd_submissions_total", "")))
+            .ask(
+                "{{outcome}}",
+                format!(
+                    "sum by (outcome) (rate({}[$__rate_interval])) * 60 > 0",
+                    of("briefd_submissions_total", "")
+                ),
+            )
             .nothing("no POSTs")
             .runbook("BriefdOutcomeUnknown"),
     ];

@@ -11,6 +11,7 @@ pub mod hostile_api;
 pub mod message;
 pub mod node;
 pub mod process;
+pub mod prometheus;
 pub mod raw_amqp;
 
 use std::time::Duration;

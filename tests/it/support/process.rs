@@ -213,7 +213,9 @@ impl Worker {
 
     /// The same by a shell that does something first, such as `ulimit -f 100;`.
     pub fn spawn_after(dir: &Path, variables: &[Variable], first: &str) -> Self {
-        let address = format!("127.0.0.1:{}", free_port());
+        let named = variables.iter().rfind(|(name, _)| *name == "BRIEFD__HTTP__LISTEN");
+        let address =
+            named.map_or_else(|| format!("127.0.0.1:{}", free_port()), |(_, address)| address.clone());
         let mut all = vec![
             ("BRIEFD__HTTP__LISTEN", address.clone()),
             ("BRIEFD__LEDGER__URL", format!("sqlite://{}", dir.join("briefd.db").display())),
