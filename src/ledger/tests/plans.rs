@@ -29,8 +29,20 @@ async fn approve(bench: &Bench, plan: i64, canary: Option<u64>) -> Approved {
     bench.write(ApprovePlan { plan, canary, said, now_ms: bench.now() }).await.unwrap()
 }
 
-async fn start(bench: &Bench, plan: i64) -> PlanStep {
+async fn one_step(bench: &Bench, plan: i64) -> PlanStep {
     bench.write(StartPlanned { plan, send_container_id: true, now_ms: bench.now() }).await.unwrap()
+}
+
+/// As far as it goes by itself: on a busy machine that takes several steps.
+async fn start(bench: &Bench, plan: i64) -> PlanStep {
+    let mut all = one_step(bench, plan).await;
+    while all.state == PlanState::Starting {
+        let step = one_step(bench, plan).await;
+        all.started += step.started;
+        all.left_out += step.left_out;
+        all.state = step.state;
+    }
+    all
 }
 
 /// Briefs 1 to `n`, each with a container `c1` … that failed; their records have left.
@@ -304,7 +316,7 @@ async fn a_hundred_briefs_are_started_in_steps_that_keep_nobody_waiting() {
     approve(&bench, plan, None).await;
     let (mut started, mut steps) = (0, 0);
     loop {
-        let step = start(&bench, plan).await;
+        let step = one_step(&bench, plan).await;
         (started, steps) = (started + step.started, steps + 1);
         if step.state == PlanState::Started {
             break;
