@@ -42,7 +42,7 @@ impl Prometheus {
         write("rules.yml", rules);
         let address = format!("127.0.0.1:{}", free_port());
         let process = Process::start(dir.path(), command(dir.path(), &address));
-        let prometheus = Self { process: process, url: format!("http://{address}"), _dir: dir };
+        let prometheus = Self { process, url: format!("http://{address}"), _dir: dir };
         let ready = eventually(PROMPTLY, async || prometheus.ask("query", &[("query", "1")]).await.ok());
         assert!(ready.await.is_some(), "prometheus did not start: {}", prometheus.process.stderr());
         prometheus
