@@ -278,7 +278,7 @@ fn moves(text: &str, family: &str) -> bool {
         let is_ours = rest.starts_with([' ', '{']) || rest.starts_with("_count");
         is_ours.then(|| rest.rsplit(' ').next())?
     });
-    of_family.filter_map(|value| value.parse::<f64>().ok()).any(|value| value.is_normal())
+    of_family.filter_map(|value| value.parse::<f64>().ok()).any(f64::is_normal)
 }
 
 fn chosen(expr: &str) -> String {
