@@ -18,15 +18,15 @@
 //!   API key; an answer that was lost, or a crash, counts as harmless;
 //! - a refusal after a lost answer is believed at once, after one look-up, after two without a pause, or although look-ups
 //!   by our id never work;
-//! - a rerun does not read first, buys what is completed, takes all containers, or believes one 404;
+//! - a rerun does not read first, buys what is completed or runs, takes all containers, or believes one 404;
 //! - after a rerun the container's end from before it is taken for its own, or so is anything where that was not seen;
-//! - a job decides against its container at once; a late result is dropped, published twice under one id, or not counted;
+//! - a job decides against its container at once; a late result is dropped, or not counted;
 //! - an unroutable or unconfirmed message counts as sent; a message is acknowledged before it is committed;
 //! - a cancel ends what may have been bought; an empty wallet fails briefs.
 //!
 //! Not caught here: patience that counts outages (`stages/track/patience.rs`); siblings that are never asked for (they may
-//! stay unnamed, `stages/submit/tests/siblings.rs`); a rerun's POST to what still runs (the simulator refuses it, and it is
-//! followed).
+//! stay unnamed, `stages/submit/tests/siblings.rs`); a late result of a type that was published already (the ledger refuses
+//! a second message of one id).
 //!
 //! Not here: rate limits (`layers/limits/tests`), a real broker and real processes (`tests/it`).
 
