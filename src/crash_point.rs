@@ -6,7 +6,7 @@
 //! (`amqp.CALL.before`, `.after`). Names follow from the code: a write's from its type, an endpoint's from its word, a
 //! call's from lapin's. `tests/crash` reads them all from the sources and dies at each.
 //!
-//! Two more places do not die, but take a value from a test: a wait ([`shortened`]) and the wall clock ([`clock_ahead_ms`]).
+//! Two more places do not die, but take a value from a test: a wait (`shortened`) and the wall clock (`clock_ahead_ms`).
 //!
 //! Without the feature `failpoints` everything here is empty: a release has none of it. With it, the variable
 //! `FAILPOINTS` of the `fail` crate says where: `FAILPOINTS=api.submit.after_answer=return` dies at the first answer,
