@@ -130,7 +130,7 @@ async fn a_wish_that_was_stored_just_before_a_kill_is_carried_out_by_the_next_wo
     scene.publish("2-waits", json!({})).await;
     scene.jobs("ready", 1.0).await;
     // The worker is frozen while the wish is stored, and dies without having looked at it.
-    scene.worker.process.freeze();
+    scene.worker.process.freeze_between_writes(&scene.dir.path().join("ledger.db")).await;
     let mut command = briefd(scene.dir.path(), &["cancel", "--batch", "b", "--yes"], &scene.variables);
     let command = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let stored = eventually(PROMPTLY, async || {

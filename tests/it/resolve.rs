@@ -129,7 +129,7 @@ async fn one_that_was_never_accepted_fails_with_the_apis_own_refusal_and_is_coun
 async fn of_two_decisions_at_once_the_second_is_told_that_it_came_too_late() {
     let scene = Scene::parked("accepted-unanswered").await;
     // The worker is frozen while both are stored, and carries them out in order.
-    scene.worker.process.freeze();
+    scene.worker.process.freeze_between_writes(&scene.dir.path().join("ledger.db")).await;
     let command = |decision: &str| {
         let mut command = briefd(scene.dir.path(), &["resolve", "x", decision, "--yes"], &scene.variables);
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());

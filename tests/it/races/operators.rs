@@ -23,7 +23,7 @@ async fn two_plans_and_a_cancel_over_the_same_briefs_at_one_moment_buy_each_cont
         assert!(told.contains(&format!("\"plan\":{plan}")) && told.contains("\"briefs\":6"), "{told}");
     }
     // The worker is frozen while all of it is stored, and carries it out in whatever order it came.
-    worker.process.freeze();
+    worker.process.freeze_between_writes(&scene.dir.path().join("briefd.db")).await;
     let commands: [&[&str]; 4] = [
         &["rerun", "--plan", "1", "--yes"],
         &["cancel", "--batch", "b", "--yes"],

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use super::{Variable, eventually};
@@ -92,6 +94,22 @@ impl Process {
     /// Stops it where it stands; what is sent to it waits.
     pub fn freeze(&self) {
         self.signal("STOP");
+    }
+
+    /// Stops it for now at a moment in which others can write its ledger: never in the middle of a write of its own.
+    pub async fn freeze_between_writes(&self, ledger: &Path) {
+        let frozen = eventually(PROMPTLY, async || {
+            self.freeze();
+            let options = SqliteConnectOptions::new().filename(ledger).busy_timeout(Duration::ZERO);
+            let mut other = options.connect().await.ok()?;
+            let free = sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.is_ok();
+            other.close().await.ok()?;
+            if !free {
+                self.thaw();
+            }
+            free.then_some(())
+        });
+        assert!(frozen.await.is_some(), "{} is written all the time", ledger.display());
     }
 
     /// Lets it go on.
