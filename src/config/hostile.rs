@@ -83,6 +83,11 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_a_list_is_not_shown() {
+        settings_load_or_say_why("", ("BRIEFD__AMQP__OUTPUT__OPTIONAL", SECRET));
+    }
+
+    #[test]
     fn settings_nested_without_end_are_refused_in_bounded_time() {
         const DEEP: usize = 100_000;
         let began = Instant::now();
