@@ -195,7 +195,7 @@ impl Notes<'_> {
                     metrics.unroutable_total.with_label_values(&[&row.kind]).inc();
                 }
                 if !self.optional.contains(&row.kind) {
-                    self.say(
+                    say(
                         row,
                         "no queue is bound for this routing key; the record is kept and tried again: bind a queue",
                         (now_ms, said),
@@ -208,7 +208,7 @@ impl Notes<'_> {
                     "{what} kept: the broker does not let this user publish them; grant the write right \
                      (briefd doctor names it)"
                 );
-                self.say(row, &text, (now_ms, said));
+                say(row, &text, (now_ms, said));
             }
             SendOutcome::Impossible => {
                 tracing::error!(
@@ -220,18 +220,13 @@ impl Notes<'_> {
             SendOutcome::Sent | SendOutcome::Refused | SendOutcome::Unknown { .. } => {}
         }
     }
+}
 
-    #[expect(clippy::unused_self, reason = "what is said is a note")]
-    fn say(&self, row: &PendingRow, text: &str, (now_ms, said): (i64, &mut HashMap<String, i64>)) {
-        let last = said.entry(row.kind.clone()).or_insert(i64::MIN / 2);
-        if now_ms - *last >= SAY_AGAIN_MS {
-            *last = now_ms;
-            tracing::warn!(
-                stage = "publish",
-                kind = row.kind,
-                routing_key = row.message.routing_key,
-                "{text}"
-            );
-        }
+/// Says what keeps messages of a kind from leaving, once in a while.
+fn say(row: &PendingRow, text: &str, (now_ms, said): (i64, &mut HashMap<String, i64>)) {
+    let last = said.entry(row.kind.clone()).or_insert(i64::MIN / 2);
+    if now_ms - *last >= SAY_AGAIN_MS {
+        *last = now_ms;
+        tracing::warn!(stage = "publish", kind = row.kind, routing_key = row.message.routing_key, "{text}");
     }
 }
