@@ -8,7 +8,7 @@
 //! Whose turn it is is kept by the caller ([`Turn`]) and not stored: after a restart the round begins anew. The cost of a
 //! claim follows from how many jobs it takes, not from how long the backlog is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sqlx::sqlite::SqliteConnection;
 
@@ -141,18 +141,21 @@ impl Turn {
     /// Puts both orders together and moves on.
     fn merge(&mut self, oldest: &[i64], in_turn: &[Due], limit: usize) -> Vec<i64> {
         let mut ids: Vec<i64> = Vec::with_capacity(limit);
+        let mut taken = HashSet::with_capacity(limit);
+        let (mut oldest, mut in_turn) = (oldest.iter(), in_turn.iter());
         while ids.len() < limit {
             let for_age = (self.started + 1).is_multiple_of(OLDEST_EACH);
-            let aged = oldest.iter().find(|id| for_age && !ids.contains(id));
+            let aged = if for_age { oldest.find(|id| !taken.contains(*id)) } else { None };
             let id = if let Some(id) = aged {
                 *id
-            } else if let Some((id, turn)) = in_turn.iter().find(|(id, _)| !ids.contains(id)) {
+            } else if let Some((id, turn)) = in_turn.find(|(id, _)| !taken.contains(id)) {
                 self.after.extend([turn.clone()]);
                 *id
             } else {
                 break;
             };
             self.started += 1;
+            taken.insert(id);
             ids.push(id);
         }
         ids

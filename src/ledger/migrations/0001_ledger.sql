@@ -303,24 +303,24 @@ CREATE TRIGGER job_new AFTER INSERT ON job BEGIN
     INSERT INTO tally VALUES ('job', new.state, '', 1) ON CONFLICT (what, state, label) DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER job_moved AFTER UPDATE OF state ON job WHEN old.state <> new.state BEGIN
-    UPDATE tally SET n = n - 1 WHERE what = 'job' AND state = old.state;
+    UPDATE tally SET n = n - 1 WHERE what = 'job' AND state = old.state AND label = '';
     INSERT INTO tally VALUES ('job', new.state, '', 1) ON CONFLICT (what, state, label) DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER outbox_new AFTER INSERT ON outbox BEGIN
     INSERT INTO tally VALUES ('outbox', new.state, '', 1) ON CONFLICT (what, state, label) DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER outbox_moved AFTER UPDATE OF state ON outbox WHEN old.state <> new.state BEGIN
-    UPDATE tally SET n = n - 1 WHERE what = 'outbox' AND state = old.state;
+    UPDATE tally SET n = n - 1 WHERE what = 'outbox' AND state = old.state AND label = '';
     INSERT INTO tally VALUES ('outbox', new.state, '', 1) ON CONFLICT (what, state, label) DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER brief_pruned AFTER UPDATE OF pruned_at ON brief WHEN old.pruned_at IS NULL AND new.pruned_at IS NOT NULL BEGIN
     UPDATE tally SET n = n - 1 WHERE what = 'brief' AND state = new.state AND label = new.project_id;
 END;
 CREATE TRIGGER job_gone AFTER DELETE ON job BEGIN
-    UPDATE tally SET n = n - 1 WHERE what = 'job' AND state = old.state;
+    UPDATE tally SET n = n - 1 WHERE what = 'job' AND state = old.state AND label = '';
 END;
 CREATE TRIGGER outbox_gone AFTER DELETE ON outbox BEGIN
-    UPDATE tally SET n = n - 1 WHERE what = 'outbox' AND state = old.state;
+    UPDATE tally SET n = n - 1 WHERE what = 'outbox' AND state = old.state AND label = '';
 END;
 
 -- When a batch of the queue has ended. What `batch.finished` says is counted from the rows; these numbers only tell when
