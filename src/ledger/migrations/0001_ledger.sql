@@ -19,7 +19,10 @@ CREATE TABLE brief (
     touched     BOOLEAN NOT NULL,           -- something of it was once accepted, or its outcome unknown
     received_at BIGINT NOT NULL,
     changed_at  BIGINT NOT NULL,
-    pruned_at   BIGINT
+    pruned_at   BIGINT,
+    -- Spelled out, not as a list, which each trigger would make a table of for each row.
+    ended       BOOLEAN NOT NULL GENERATED ALWAYS AS
+        (state = 'completed' OR state = 'partial' OR state = 'failed' OR state = 'canceled') VIRTUAL
 );
 CREATE UNIQUE INDEX brief_identity ON brief (project_id, batch_id, brief_id);
 CREATE INDEX brief_by_id ON brief (brief_id);
@@ -340,7 +343,7 @@ CREATE INDEX batch_over ON batch (batch_id) WHERE changed AND unsent = 0 AND end
 
 CREATE TRIGGER brief_of_batch_new AFTER INSERT ON brief WHEN new.batch_id <> '' AND new.input = 'queue' BEGIN
     INSERT INTO batch (batch_id, received, ended, unsent, changed, revision)
-        VALUES (new.batch_id, 1, new.state IN ('completed', 'partial', 'failed', 'canceled'), 0, TRUE, 0)
+        VALUES (new.batch_id, 1, new.ended, 0, TRUE, 0)
         ON CONFLICT (batch_id) DO UPDATE SET received = batch.received + 1, ended = batch.ended + excluded.ended, changed = TRUE;
 END;
 -- A file's brief that the queue asks for becomes the queue's, and the other way round.
@@ -348,16 +351,15 @@ CREATE TRIGGER brief_of_batch_moved AFTER UPDATE OF input ON brief WHEN new.batc
     INSERT INTO batch (batch_id, received, ended, unsent, changed, revision) VALUES (new.batch_id, 0, 0, 0, TRUE, 0)
         ON CONFLICT (batch_id) DO NOTHING;
     UPDATE batch SET received = received + (new.input = 'queue') - (old.input = 'queue'),
-        ended = ended + (new.input = 'queue' AND old.state IN ('completed', 'partial', 'failed', 'canceled'))
-            - (old.input = 'queue' AND old.state IN ('completed', 'partial', 'failed', 'canceled')), changed = TRUE
+        ended = ended + (new.input = 'queue' AND old.ended)
+            - (old.input = 'queue' AND old.ended), changed = TRUE
         WHERE batch_id = new.batch_id;
 END;
 CREATE TRIGGER brief_of_batch_ended AFTER UPDATE OF state ON brief
     WHEN new.batch_id <> '' AND new.input = 'queue' AND old.state <> new.state
-    AND (old.state IN ('completed', 'partial', 'failed', 'canceled') OR new.state IN ('completed', 'partial', 'failed', 'canceled'))
+    AND (old.ended OR new.ended)
 BEGIN
-    UPDATE batch SET ended = ended + (new.state IN ('completed', 'partial', 'failed', 'canceled'))
-        - (old.state IN ('completed', 'partial', 'failed', 'canceled')), changed = TRUE WHERE batch_id = new.batch_id;
+    UPDATE batch SET ended = ended + new.ended - old.ended, changed = TRUE WHERE batch_id = new.batch_id;
 END;
 CREATE TRIGGER record_of_batch_new AFTER INSERT ON outbox
     WHEN new.brief IS NOT NULL AND new.channel = 'record' AND new.input = 'queue'
@@ -406,18 +408,18 @@ CREATE TABLE batch_sum (
     PRIMARY KEY (batch_id, project_id, what)
 ) WITHOUT ROWID;
 
-CREATE TRIGGER sum_of_batch_new AFTER INSERT ON brief WHEN new.state IN ('completed', 'partial', 'failed', 'canceled') BEGIN
+CREATE TRIGGER sum_of_batch_new AFTER INSERT ON brief WHEN new.ended BEGIN
     INSERT INTO batch_sum (batch_id, project_id, what, n) VALUES (new.batch_id, new.project_id, new.state, 1)
         ON CONFLICT (batch_id, project_id, what) DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER sum_of_batch_ended AFTER UPDATE OF state ON brief
-    WHEN old.state <> new.state AND new.state IN ('completed', 'partial', 'failed', 'canceled')
+    WHEN old.state <> new.state AND new.ended
 BEGIN
     INSERT INTO batch_sum (batch_id, project_id, what, n) VALUES (new.batch_id, new.project_id, new.state, 1)
         ON CONFLICT (batch_id, project_id, what) DO UPDATE SET n = n + 1;
 END;
 CREATE TRIGGER sum_of_batch_again AFTER UPDATE OF state ON brief
-    WHEN old.state <> new.state AND old.state IN ('completed', 'partial', 'failed', 'canceled')
+    WHEN old.state <> new.state AND old.ended
 BEGIN
     UPDATE batch_sum SET n = n - 1 WHERE batch_id = old.batch_id AND project_id = old.project_id AND what = old.state;
 END;
