@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::color::Paint;
 use super::{Cli, Command, Outcome, UsageError, is_broken_pipe, list, records, show, status};
 use crate::brief::{Rules, parse};
 use crate::clock::Clock;
@@ -18,7 +19,7 @@ use crate::flow::{Delivery, Properties, SendOutcome};
 use crate::job::Event;
 use crate::ledger::{
     Again, AttemptOutcome, Claim, Claimed, ContainerEnd, Decide, Ended, Hold, HoldScope, Input, Ledger,
-    LiftHold, MarkSent, OpenOptions, Received, RecordOutcome, Sent, SetHold, Settle, Started, Told,
+    LiftHold, MarkSent, OpenOptions, Reader, Received, RecordOutcome, Sent, SetHold, Settle, Started, Told,
 };
 use crate::record::{RecordError, Source};
 use crate::telemetry::Metrics;
@@ -696,6 +697,21 @@ async fn a_story_tells_what_was_unknown_and_how_it_became_known() {
     let page = world.run(&["show", "s-01"]).await;
     assert_fits(&page);
     insta::assert_snapshot!(page);
+}
+
+#[tokio::test]
+async fn between_two_looks_of_status_nothing_is_held_that_would_make_the_log_of_changes_grow() {
+    let world = World::with_trouble().await;
+    for batch in [None, Some(SPRING)] {
+        let reader = Reader::open(&world.settings.ledger.path).await.unwrap();
+        let look = status::Look { reader, batch, settings: &world.settings, clock: &world.clock };
+        for n in 0..3 {
+            look.page(Paint::of_stdout()).await.unwrap();
+            // Whoever still read would read what was before this, and so keep the log from being emptied.
+            world.receive(ACME, SPRING, &format!("later-{n}-{}", batch.is_some()), json!({})).await;
+            assert!(world.ledger.checkpoint(Duration::from_millis(50)).await.unwrap());
+        }
+    }
 }
 
 /// Fills a ledger with finished briefs in twenty batches, a record each, one in ten failed.

@@ -59,6 +59,8 @@ mod wake;
 mod writer;
 
 #[cfg(test)]
+pub(crate) mod statements;
+#[cfg(test)]
 mod tests;
 
 pub use ages::Ages;
@@ -82,7 +84,7 @@ pub use plan::{
     ApprovePlan, Approved, CanaryEnded, Content, NewPlan, NewPlanRow, PlanEnds, PlanRow, PlanState, PlanStep,
     StartPlanned, StoredPlan, Take,
 };
-pub use prune::{Prune, Pruned};
+pub use prune::{PruneMark, PruneStep, Pruned};
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, HoldStory, JobStory,
     LateRows, Pace, ParkedBrief, RecentBatch, RecordFilter, RecordStory, RerunFilter, Rerunnable, RunStory,

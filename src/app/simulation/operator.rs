@@ -3,7 +3,7 @@
 use super::process::Step;
 use super::world::World;
 use crate::app::requests::{Asked, Scope};
-use crate::ledger::{CancelOf, Request, Resolution};
+use crate::ledger::{CancelOf, Reader, Request, Resolution, statements};
 
 impl World {
     /// Lifts every hold, whoever set it.
@@ -49,8 +49,10 @@ impl World {
     /// Decides about each parked job as somebody does who asked the API's support.
     pub(super) fn resolve(&mut self, repeat: bool) {
         let process = self.process.as_ref().unwrap();
-        let reader = process.worker.desk.ledger.reader();
+        // With eyes of their own: what a person looks at is nothing that the worker asks.
+        let beside = statements::pause();
         let parked: Vec<(i64, String)> = process.wait(async {
+            let reader = Reader::open(&self.settings.ledger.path).await.unwrap();
             if !reader.tally().await.unwrap().iter().any(|tally| tally.state == "parked") {
                 return Vec::new();
             }
@@ -64,6 +66,7 @@ impl World {
             }
             parked
         });
+        drop(beside);
         if parked.is_empty() {
             return;
         }
