@@ -227,6 +227,6 @@ mod tests {
         assert!(held < Duration::from_secs(10), "{held:?}");
         assert_eq!(i64::try_from(pruned).unwrap(), BRIEFS);
         assert!(waits.len() > 20, "pruning lets others go first: {}", waits.len());
-        assert!(most < Duration::from_secs(10), "{most:?}");
+        assert!(most < Duration::from_mins(1), "{most:?}");
     }
 }
