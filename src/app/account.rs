@@ -124,10 +124,6 @@ impl Account {
         permit.answered();
         match answer {
             Ok(credits) => {
-                if let Some(available) = credits.available {
-                    #[expect(clippy::cast_precision_loss, reason = "a balance for a gauge")]
-                    self.desk.metrics.credits_available.set(available as f64);
-                }
                 self.prices.learn(credits.per_format);
                 true
             }

@@ -19,7 +19,7 @@ use crate::ledger::{
 use crate::record::RecordError;
 use crate::stages::Desk;
 use crate::stages::holds::keep_reads;
-use crate::telemetry::Metrics;
+use crate::telemetry::event::FailedOnRequest;
 use crate::wording::counted;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -458,8 +458,8 @@ async fn adopt(ledger: &Ledger, clock: &Clock, what: Vec<Adopt>) -> Result<Strin
 pub(super) fn count(desk: Option<&Desk>, failed: &[(String, RecordError)]) {
     let Some(desk) = desk else { return };
     for (project, error) in failed {
-        let labels = [Metrics::code_label(&error.code), error.source.word(), desk.project_label(project)];
-        desk.metrics.failures_total.with_label_values(&labels).inc();
+        let (source, label) = (error.source.word(), desk.project_label(project));
+        FailedOnRequest { code: &error.code, source, label }.emit(&desk.metrics);
     }
 }
 

@@ -68,8 +68,9 @@ fn live(switches: &Switches, ops: &[Op]) -> Result<(), String> {
     for op in ops {
         world.happen(op)?;
     }
-    world.calm()?;
-    let wrong = judge::violations(&world);
+    // What never ends is judged as well: what keeps it from ending may be another promise that is broken.
+    let unending = world.calm().err();
+    let wrong: Vec<_> = unending.into_iter().chain(judge::violations(&world)).collect();
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n  ")) }
 }
 

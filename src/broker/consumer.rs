@@ -31,6 +31,7 @@ use crate::config::Amqp;
 use crate::crash_point::around;
 use crate::flow::{Delivery, Source};
 use crate::telemetry::Metrics;
+use crate::telemetry::event::AcksLost;
 
 /// Deliveries from the input queue, acknowledged in order.
 pub struct Consumer {
@@ -203,7 +204,7 @@ impl Source for Consumer {
                 }
             }
         }
-        self.supervisor.metrics.ack_lost_total.inc_by(lost);
+        AcksLost { lost }.emit(&self.supervisor.metrics);
     }
 
     async fn stop(&mut self) {

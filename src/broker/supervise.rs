@@ -15,6 +15,7 @@ use super::{DISCARD_LIMIT, topology};
 use crate::clock::Clock;
 use crate::config::Amqp;
 use crate::telemetry::Metrics;
+use crate::telemetry::event::Connected;
 
 /// First delay, before jitter.
 const DELAY_MIN: Duration = Duration::from_millis(250);
@@ -103,13 +104,8 @@ impl Supervisor {
     pub(super) fn works(&self) {
         let Some(again) = self.outage().works(Instant::now()) else { return };
         self.status.set_works(true);
-        let (purpose, address) = (self.purpose.word(), self.amqp.address.as_str());
-        if again {
-            self.metrics.amqp_reconnects_total.inc();
-            tracing::info!(connection = purpose, broker = address, "the RabbitMQ connection works again");
-        } else {
-            tracing::info!(connection = purpose, broker = address, "connected to RabbitMQ");
-        }
+        let (connection, broker) = (self.purpose.word(), self.amqp.address.as_str());
+        Connected { connection, broker, again }.emit(&self.metrics);
     }
 
     fn take_delay(&self) -> Option<Duration> {

@@ -123,10 +123,14 @@ impl Client {
         self.transport.ask(Endpoint::Whoami, request, wire::whoami).await
     }
 
-    /// `GET /v1/credits`. Deployments without it: a refusal with [`Trouble::is_not_found`].
+    /// `GET /v1/credits`; what it tells is in the gauge too. Deployments without it: a refusal with [`Trouble::is_not_found`].
     pub async fn credits(&self) -> Result<Credits, Trouble> {
         let request = self.get(&["v1", "credits"])?;
-        self.transport.ask(Endpoint::Credits, request, wire::credits).await
+        let credits = self.transport.ask(Endpoint::Credits, request, wire::credits).await?;
+        if let Some(available) = credits.available {
+            self.transport.metrics().set_credits(available);
+        }
+        Ok(credits)
     }
 
     /// Uses this key from now on. Returns whether it is another one than before.

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::crash_point::reached;
 use crate::job::{NoAnswer, NoAnswerKind, Trouble};
 use crate::telemetry::Metrics;
+use crate::telemetry::event::Asked;
 
 /// Longest text for people; what is cut off here was never meant for them.
 const MAX_DETAIL_CHARS: usize = 300;
@@ -50,6 +51,11 @@ impl Transport {
         }
         let skew_ms = Arc::new(AtomicI64::new(NO_SKEW));
         Self { key, max_response_bytes, clock, metrics, skew_ms, not_connected: Arc::default() }
+    }
+
+    /// What is counted into.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Whether the last requests found no connection.
@@ -103,9 +109,7 @@ impl Transport {
             Ok((status, _)) => status_label(*status),
             Err(trouble) => trouble_label(trouble),
         };
-        self.metrics.api_requests_total.with_label_values(&[endpoint.word(), &status]).inc();
-        self.metrics.api_request_seconds.with_label_values(&[endpoint.word()]).observe(took.as_secs_f64());
-        tracing::debug!(endpoint = endpoint.word(), status, ms = took.as_millis(), "asked the API");
+        Asked { endpoint: endpoint.word(), status: &status, took }.emit(&self.metrics);
         answer.map(|(_, value)| value)
     }
 

@@ -1,17 +1,22 @@
 //! intake: reads deliveries, decides about them, commits the decisions, then acknowledges. In this order, always.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Desk;
 use super::desk::LOOK_AGAIN;
 use crate::brief::{Brief, Rules, Unreadable, parse};
 use crate::flow::{Delivery, Source};
 use crate::layers;
-use crate::ledger::{Decide, Decision, LedgerError, Received};
-use crate::telemetry::{Incident, TraceIds, Weight};
+use crate::ledger::{Decide, Decision, LedgerError, Received, Write};
+use crate::telemetry::TraceIds;
+use crate::telemetry::event::{DeadLettered, Decided, IntakePaused, InvalidBrief};
 
 /// Deliveries that share one decision and one commit at most.
 const BATCH: usize = 500;
+/// A commit that takes longer is a pause, of which an operator is told.
+const BEHIND_AFTER: Duration = Duration::from_secs(2);
 
 /// The intake stage over a source.
 pub struct Intake<S> {
@@ -98,8 +103,7 @@ impl<S: Source> Intake<S> {
         let pause = if paused { open > max - max / 10 } else { open >= max };
         if pause != paused {
             self.source.pause(pause).await;
-            self.desk.metrics.intake_paused.with_label_values(&["backlog"]).set(i64::from(pause));
-            tracing::info!(stage = "intake", open, max, paused = pause, "backlog");
+            IntakePaused::Backlog { paused: pause, open, max }.emit(&self.desk.metrics);
         }
         pause
     }
@@ -152,10 +156,8 @@ impl<S: Source> Intake<S> {
             now_ms: self.desk.clock.now_ms(),
             send_container_id: self.settings.send_container_id,
         });
-        let paused = self.desk.metrics.intake_paused.with_label_values(&["ledger"]);
-        paused.set(1);
-        let result = self.desk.write_until_done("intake", Arc::clone(&decide)).await;
-        let decisions = match result {
+        tracing::debug!(stage = "intake", deliveries = decide.deliveries.len(), "deciding");
+        let decisions = match write(&self.desk, Arc::clone(&decide)).await {
             Ok(decisions) => decisions,
             Err(error) => {
                 return Err(match Arc::into_inner(decide) {
@@ -166,7 +168,6 @@ impl<S: Source> Intake<S> {
                 });
             }
         };
-        paused.set(0);
         for ((decision, _), received) in decisions.iter().zip(&decide.deliveries) {
             *sum.decisions.entry(*decision).or_default() += 1;
             self.count(*decision, received);
@@ -176,14 +177,18 @@ impl<S: Source> Intake<S> {
 
     fn count(&self, decision: Decision, received: &Received) {
         let metrics = &self.desk.metrics;
-        metrics.briefs_received_total.with_label_values(&[decision.word()]).inc();
+        Decided { result: decision.word(), position: received.position }.emit(metrics);
+        let identity = received.content.as_ref().map(|brief| &brief.identity).ok();
+        let brief = identity.map_or("", |identity| &identity.brief_id);
+        let batch = identity.map_or("", |identity| &identity.batch_id);
+        let traceparent = received.properties.headers.get("traceparent").and_then(|value| value.as_str());
+        let trace = TraceIds::of(traceparent);
         let reason = match decision {
             Decision::Unreadable => "UNREADABLE",
             Decision::Conflict => "BRIEF_CONFLICT",
             Decision::Invalid => {
-                let project = received.content.as_ref().map(|brief| brief.identity.project_id.as_str());
-                let label = self.desk.project_label(project.unwrap_or_default());
-                return metrics.failures_total.with_label_values(&["INVALID_BRIEF", "briefd", label]).inc();
+                let label = self.desk.project_label(identity.map_or("", |identity| &identity.project_id));
+                return InvalidBrief { brief, batch, label, trace }.emit(metrics);
             }
             Decision::New
             | Decision::Duplicate
@@ -191,22 +196,8 @@ impl<S: Source> Intake<S> {
             | Decision::Replaced
             | Decision::Rerun => return self.desk.troubles.answered(SUBJECT),
         };
-        metrics.dead_lettered_total.with_label_values(&[reason]).inc();
-        let brief = received.content.as_ref().map(|brief| &brief.identity).ok();
-        let traceparent = received.properties.headers.get("traceparent").and_then(|value| value.as_str());
-        self.desk.troubles.note(&Incident {
-            subject: SUBJECT,
-            kind: reason,
-            weight: Weight::Warning,
-            then: "the message is set aside: briefd dead-letters list",
-            stage: SUBJECT,
-            job: None,
-            brief: brief.map_or("", |identity| &identity.brief_id),
-            batch: brief.map_or("", |identity| &identity.batch_id),
-            attempt: None,
-            trace: TraceIds::of(traceparent),
-            detail: &told(received),
-        });
+        let detail = &told(received);
+        DeadLettered { reason, brief, batch, trace, detail }.emit(metrics, &self.desk.troubles);
     }
 
     /// Parses one delivery. A message that holds the API key is unreadable, and the key is blanked in it.
@@ -245,6 +236,20 @@ impl<S: Source> Intake<S> {
     }
 }
 
+/// Writes decisions. That a write takes its time is no news; that nothing is taken for so long is.
+async fn write(desk: &Desk, decide: Arc<Decide>) -> Result<<Decide as Write>::Out, LedgerError> {
+    let mut write = pin!(desk.write_until_done("intake", decide));
+    tokio::select! {
+        biased;
+        written = &mut write => return written,
+        () = desk.clock.sleep(BEHIND_AFTER) => {}
+    }
+    IntakePaused::Ledger { paused: true }.emit(&desk.metrics);
+    let written = write.await;
+    IntakePaused::Ledger { paused: false }.emit(&desk.metrics);
+    written
+}
+
 /// Which message it is, and what cannot be used about it.
 fn told(received: &Received) -> String {
     let id = received.properties.message_id.as_ref().map_or(String::new(), |id| format!(", message id {id}"));
@@ -257,3 +262,6 @@ const SUBJECT: &str = "intake";
 
 const SECRET: &str =
     "the message holds the Layers API key; it was blanked here: replace the key, and keep it out of messages";
+
+#[cfg(test)]
+mod tests;

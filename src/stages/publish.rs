@@ -20,6 +20,7 @@ use super::desk::LOOK_AGAIN;
 use crate::config;
 use crate::flow::{Channel, SendOutcome, Sink};
 use crate::ledger::{FinishBatches, LedgerError, MarkSent, PendingRow, Sent};
+use crate::telemetry::event::{Published, Returned};
 
 /// How often an unroutable key is mentioned in the log.
 const SAY_AGAIN_MS: i64 = 60_000;
@@ -178,37 +179,27 @@ impl Notes<'_> {
 
     fn count(&self, row: &PendingRow, outcome: SendOutcome, now_ms: i64, said: &mut HashMap<String, i64>) {
         let metrics = &self.desk.metrics;
+        let (kind, routing_key) = (row.kind.as_str(), row.message.routing_key.as_str());
         let is_record = row.message.channel == Channel::Record;
         match outcome {
             SendOutcome::Sent if is_record => {
-                metrics.records_published_total.with_label_values(&[&row.kind]).inc();
-                if let Some(ended_ms) = row.first_ended_ms {
-                    #[expect(
-                        clippy::cast_precision_loss,
-                        reason = "a lag in milliseconds fits into 53 bits"
-                    )]
-                    metrics.detection_lag_seconds.observe((now_ms - ended_ms).max(0) as f64 / 1_000.0);
-                }
+                let (message, lag_ms) =
+                    (&row.message.message_id, row.first_ended_ms.map(|ended_ms| now_ms - ended_ms));
+                Published { kind, message, lag_ms }.emit(metrics);
             }
             SendOutcome::Unroutable => {
-                if is_record {
-                    metrics.unroutable_total.with_label_values(&[&row.kind]).inc();
-                }
-                if !self.optional.contains(&row.kind) {
-                    self.say(
-                        row,
-                        "no queue is bound for this routing key; the record is kept and tried again: bind a queue",
-                        (now_ms, said),
-                    );
-                }
+                let loud = !self.optional.contains(&row.kind) && is_time_to_say(kind, now_ms, said);
+                Returned { kind, routing_key, is_record, loud }.emit(metrics);
             }
-            SendOutcome::Forbidden => {
+            SendOutcome::Forbidden if is_time_to_say(kind, now_ms, said) => {
                 let what = if is_record { "records are" } else { "dead letters are" };
-                let text = format!(
-                    "{what} kept: the broker does not let this user publish them; grant the write right \
-                     (briefd doctor names it)"
+                tracing::warn!(
+                    stage = "publish",
+                    kind,
+                    routing_key,
+                    "{what} kept: the broker does not let this user publish them; grant the write right (briefd doctor \
+                     names it)"
                 );
-                self.say(row, &text, (now_ms, said));
             }
             SendOutcome::Impossible => {
                 tracing::error!(
@@ -217,21 +208,20 @@ impl Notes<'_> {
                     "a message cannot be expressed in AMQP and is parked"
                 );
             }
-            SendOutcome::Sent | SendOutcome::Refused | SendOutcome::Unknown { .. } => {}
+            SendOutcome::Sent
+            | SendOutcome::Refused
+            | SendOutcome::Forbidden
+            | SendOutcome::Unknown { .. } => {}
         }
     }
+}
 
-    #[expect(clippy::unused_self, reason = "what is said is a note")]
-    fn say(&self, row: &PendingRow, text: &str, (now_ms, said): (i64, &mut HashMap<String, i64>)) {
-        let last = said.entry(row.kind.clone()).or_insert(i64::MIN / 2);
-        if now_ms - *last >= SAY_AGAIN_MS {
-            *last = now_ms;
-            tracing::warn!(
-                stage = "publish",
-                kind = row.kind,
-                routing_key = row.message.routing_key,
-                "{text}"
-            );
-        }
+/// Whether it is told of this kind again.
+fn is_time_to_say(kind: &str, now_ms: i64, said: &mut HashMap<String, i64>) -> bool {
+    let last = said.entry(kind.to_owned()).or_insert(i64::MIN / 2);
+    let is_time = now_ms - *last >= SAY_AGAIN_MS;
+    if is_time {
+        *last = now_ms;
     }
+    is_time
 }

@@ -267,6 +267,12 @@ impl Metrics {
         self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
     }
 
+    /// What the wallet has, by the API's latest word.
+    #[expect(clippy::cast_precision_loss, reason = "a balance for a gauge")]
+    pub fn set_credits(&self, available: i64) {
+        self.credits_available.set(available as f64);
+    }
+
     /// The label value for a format: a known one, else `other`.
     pub fn format_label(format: Option<&str>) -> &'static str {
         FORMATS.into_iter().find(|known| Some(*known) == format).unwrap_or("other")

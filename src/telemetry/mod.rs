@@ -1,5 +1,6 @@
 //! What people see of a running worker: metrics, logs, HTTP endpoints, and what its service manager is told.
 
+pub mod event;
 mod health;
 pub mod http;
 pub mod logging;

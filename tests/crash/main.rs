@@ -18,6 +18,7 @@ mod steps;
 #[allow(dead_code, reason = "what only the other test binary needs")]
 mod support;
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 /// Scenes that run beside each other: most of their time they wait.
 const AT_ONCE: usize = 6;
-/// A scene takes some seconds.
+/// Bound of waits for one step of a scene.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How often, and where, the program dies in one scene.
@@ -69,16 +70,15 @@ pub fn run_all(plans: Vec<Plan>) -> usize {
 fn play(plan: Plan) -> Result<usize, String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
-    let playing =
-        || runtime.block_on(async { tokio::time::timeout(PATIENCE, Box::pin(scene::run(plan))).await });
-    match std::panic::catch_unwind(AssertUnwindSafe(playing)) {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_late)) => Err(format!("not over within {PATIENCE:?}")),
-        Err(panic) => Err(match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
-            (Some(text), _) => text.clone(),
-            (_, Some(text)) => (*text).to_owned(),
-            (None, None) => "it panicked".to_owned(),
-        }),
+    let playing = || runtime.block_on(Box::pin(scene::run(plan)));
+    std::panic::catch_unwind(AssertUnwindSafe(playing)).unwrap_or_else(|panic| Err(said(panic)))
+}
+
+/// What a panic said.
+fn said(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast_ref::<&str>().map_or("it panicked", |text| *text).to_owned(),
     }
 }
 

@@ -1,19 +1,24 @@
 //! One scene: messages with many fates, commands of an operator, and a worker that is started again whenever it died.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use futures::FutureExt as _;
 use tempfile::TempDir;
 
-use crate::Plan;
 use crate::steps::{self, Kind};
 use crate::support::broker::TestBroker;
 use crate::support::checker::Evidence;
 use crate::support::process::{PROMPTLY, Process, SandboxProcess, Worker, briefd};
 use crate::support::{Variable, eventually};
+use crate::{Plan, said};
 
+/// A scene takes some seconds. More than one step of it may take: what that has waited for says more.
+const SCENE_PATIENCE: Duration = Duration::from_mins(3);
 /// SIGABRT: it died where it was told to.
 const ABORTED: i32 = 6;
 /// A start that was cut off and is refused then is believed after a second look-up, ten minutes later but for this.
@@ -49,41 +54,60 @@ pub struct Scene {
     kills: Mutex<Vec<(String, u32)>>,
 }
 
-/// Plays a scene to its end and judges it. Returns how often something died.
+/// Plays a scene to its end and judges it. One that does not come to its end is judged as well, by what there is then:
+/// what keeps it from ending may be a promise that is broken. Returns how often something died.
 pub async fn run(plan: Plan) -> Result<usize, String> {
     let scene = Scene::set(&plan).await;
+    let mut evidence = None;
+    let playing = AssertUnwindSafe(play(&scene, &mut evidence)).catch_unwind();
+    let cut_off = match tokio::time::timeout(SCENE_PATIENCE, playing).await {
+        Ok(Ok(())) if plan.must_hit && scene.left() > 0 => Some("it was never reached".to_owned()),
+        Ok(Ok(())) => None,
+        Ok(Err(panic)) => Some(said(panic)),
+        Err(_late) => Some(format!("not over within {SCENE_PATIENCE:?}")),
+    };
+    let deaths = plan.kills.len() - scene.left();
+    let judging = AssertUnwindSafe(scene.violations(evidence, deaths)).catch_unwind();
+    let violations = judging.await.unwrap_or_else(|panic| vec![format!("no verdict: {}", said(panic))]);
+    match verdict(cut_off.as_deref(), &violations) {
+        None => Ok(deaths),
+        Some(verdict) => Err(format!("{verdict}\n{}", scene.logs())),
+    }
+}
+
+/// Everything that happens in a scene. Leaves the evidence as it was before anything was pruned: the judge wants all of it.
+async fn play(scene: &Scene, evidence: &mut Option<Evidence>) {
     scene.command(&["topology", "--declare"]).await;
     scene.broker.copy_dead_letters().await;
-    steps::publish(&scene).await;
+    steps::publish(scene).await;
     let mut worker = scene.start_worker();
-    scene.with_worker(&mut worker, steps::take(&scene)).await;
+    scene.with_worker(&mut worker, steps::take(scene)).await;
     if scene.kind == Kind::Adopted {
         // A look-up would tell what is unknown; here it is the operator who looks.
         worker.process.sigkill();
-        steps::adopt(&scene).await;
+        steps::adopt(scene).await;
         worker = scene.start_worker();
     }
     scene.stop(&mut worker).await;
-    // Before anything is pruned: the judge wants all of it.
-    let evidence = scene.kind.expected().with_ledger(scene.dir.path()).await;
+    *evidence = Some(scene.stored_evidence().await);
     if scene.kind == Kind::Operator {
-        steps::prune(&scene).await;
+        steps::prune(scene).await;
         worker = scene.start_worker();
-        scene.with_worker(&mut worker, steps::repeat(&scene)).await;
+        scene.with_worker(&mut worker, steps::repeat(scene)).await;
         scene.stop(&mut worker).await;
     }
     scene.command(&["ledger", "check"]).await;
-    let left = scene.left();
-    if plan.must_hit && left > 0 {
-        return Err("it was never reached".to_owned());
+}
+
+/// What is said of a scene; `None`: nothing is wrong.
+fn verdict(cut_off: Option<&str>, violations: &[String]) -> Option<String> {
+    let judged = format!("{} violations:\n  {}", violations.len(), violations.join("\n  "));
+    match (cut_off, violations) {
+        (None, []) => None,
+        (None, _) => Some(judged),
+        (Some(why), []) => Some(format!("{why}; nothing that there is then is wrong")),
+        (Some(why), _) => Some(format!("{why}; by what there is then, {judged}")),
     }
-    let deaths = plan.kills.len() - left;
-    let violations = scene.complete(evidence, deaths).await.violations();
-    if violations.is_empty() {
-        return Ok(deaths);
-    }
-    let logs = scene.logs();
-    Err(format!("{} violations:\n  {}\n{logs}", violations.len(), violations.join("\n  ")))
 }
 
 impl Scene {
@@ -241,23 +265,33 @@ impl Scene {
                 .await?;
             (open == 0).then_some(())
         });
-        assert!(settled.await.is_some(), "it does not come to an end; the logs:\n{}", self.logs());
+        assert!(settled.await.is_some(), "it does not come to an end");
     }
 
-    /// What there is to judge, besides the ledger.
-    async fn complete(&self, evidence: Evidence, deaths: usize) -> Evidence {
-        Evidence {
+    /// What must have come of it, and what the ledger says.
+    async fn stored_evidence(&self) -> Evidence {
+        self.kind.expected().with_ledger(self.dir.path()).await
+    }
+
+    /// Everything that is wrong, by the evidence or, without one, by what the ledger says now.
+    async fn violations(&self, evidence: Option<Evidence>, deaths: usize) -> Vec<String> {
+        let stored = match evidence {
+            Some(evidence) => evidence,
+            None => self.stored_evidence().await,
+        };
+        let evidence = Evidence {
             account: self.sandbox.account().await,
             records: self.broker.take_rest("records").await,
             dead_letters: self.broker.take_rest("letters").await,
             // The worker that the operator killed is one more.
             crashes: deaths + usize::from(self.kind == Kind::Adopted),
-            ..evidence
-        }
+            ..stored
+        };
+        evidence.violations()
     }
 
     /// The end of what every process said.
-    pub fn logs(&self) -> String {
+    fn logs(&self) -> String {
         let mut files: Vec<_> = std::fs::read_dir(self.dir.path())
             .expect("the scene's directory can be read")
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -271,4 +305,13 @@ impl Scene {
         };
         files.iter().map(|path| format!("--- {}\n{}\n", path.display(), tail(path))).collect()
     }
+}
+
+#[test]
+fn a_scene_that_does_not_end_is_judged_all_the_same() {
+    let bought_twice = ["P1 key k made 2 jobs".to_owned()];
+    let said = verdict(Some("not over"), &bought_twice).expect("something is wrong");
+    assert_eq!(said, "not over; by what there is then, 1 violations:\n  P1 key k made 2 jobs");
+    assert!(verdict(Some("not over"), &[]).is_some(), "not to end is wrong by itself");
+    assert_eq!(verdict(None, &[]), None);
 }

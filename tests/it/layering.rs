@@ -139,6 +139,27 @@ fn violations(modules: &[Module]) -> Vec<String> {
     violations
 }
 
+/// Who moves a counter says its line too: see `src/telemetry/event.rs`.
+#[test]
+fn counters_move_where_their_event_is_told() {
+    /// How long its commits take, for which there is no line.
+    const MEASURES: &str = "src/ledger/";
+    let events = Path::new("src/telemetry/event");
+    let mut told = 0;
+    for (file, source) in sources::texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        // A series that begins does not move.
+        let source = source.replace(".inc_by(0)", "");
+        let moves: usize =
+            [".inc()", ".inc_by(", ".observe("].iter().map(|call| source.matches(call).count()).sum();
+        if Path::new(&file).starts_with(events) {
+            told += moves;
+        } else if !file.starts_with(MEASURES) && file != "src/telemetry/metrics.rs" {
+            assert_eq!(moves, 0, "{file} moves a counter by itself: give its event a struct in {events:?}");
+        }
+    }
+    assert!(told > 10, "events move only {told} counters");
+}
+
 #[test]
 fn every_kind_of_offence_is_noticed() {
     let names = |path: &[&str], source: &str| {

@@ -210,6 +210,11 @@ fn all_told(
                 wrong.push(format!("P2 {container} of {} was paid for, and no record tells of it", job.id));
             }
         }
+        if job.status == "running" && told.len() == 1 {
+            for record in told.iter().flatten().filter(|record| record.says_that_it_is_over()) {
+                wrong.push(format!("P3 {} while {} runs", record.name(), job.id));
+            }
+        }
         let completed = |told: &&Vec<&Record>| told.iter().any(|record| record.kind == "container.completed");
         let completed = told.iter().filter(completed).count();
         let price = job.credits / u64::try_from(told.len().max(1)).unwrap_or(1);
@@ -334,6 +339,11 @@ impl Record {
     /// Of a container that was promised, and that no answer ever named.
     fn is_nameless(&self) -> bool {
         self.variant.is_some() && self.container.is_none()
+    }
+
+    /// With or without a result; what was given up may run.
+    fn says_that_it_is_over(&self) -> bool {
+        !matches!(self.code.as_str(), "GENERATION_LOST" | "CONTAINER_MISSING")
     }
 
     fn name(&self) -> String {

@@ -1,9 +1,14 @@
-//! What operators do: they hold and release, decide about what is parked, and cancel.
+//! What operators do: they hold and release, decide about what is parked, cancel, and plan reruns.
 
+use serde_json::json;
+
+use super::ops::Planned;
 use super::process::Step;
 use super::world::World;
 use crate::app::requests::{Asked, Scope};
-use crate::ledger::{CancelOf, Reader, Request, Resolution, statements};
+use crate::app::rerun;
+use crate::job::plan::Wish;
+use crate::ledger::{CancelOf, Reader, Request, RerunFilter, Resolution, statements};
 
 impl World {
     /// Lifts every hold, whoever set it.
@@ -26,9 +31,43 @@ impl World {
 
     /// Cancels what is open of the batch, or of no batch.
     pub(super) fn cancel(&mut self, batch: bool) {
-        let batch = if batch { "b" } else { "" }.to_owned();
+        let batch = batch_id(batch);
         self.ask(&Asked::Cancel { of: CancelOf::Batch { batch, project: None, up_to: i64::MAX } });
         self.step(&Step::Cancels);
+    }
+
+    /// Has a plan made and stored, beside the worker, as `briefd rerun --dry-run` does.
+    pub(super) fn plan(&mut self, planned: Planned) {
+        self.steps += 1;
+        let mut patches = rerun::Patches::default();
+        if planned.changed {
+            patches.set("brief.hook", json!("another one"));
+        }
+        let asked = rerun::Asked {
+            filter: RerunFilter { batch: Some(batch_id(planned.batch)), ..RerunFilter::default() },
+            wish: Wish { run: planned.run.into(), canceled: planned.canceled, ..Wish::default() },
+            patches,
+        };
+        let process = self.process.as_ref().unwrap();
+        let reader = process.worker.desk.ledger.reader();
+        let stored = process.wait(async {
+            let made = rerun::make(&self.settings, reader, asked).await.unwrap();
+            let said = ("anna".to_owned(), "simulated".to_owned());
+            let new = made.stored("{}".to_owned(), planned.canary, said);
+            if new.rows.is_empty() {
+                return None;
+            }
+            Some(new.store(&self.settings.ledger.path, self.clock.now_ms()).await.unwrap())
+        });
+        self.plans.extend(stored);
+    }
+
+    /// Lets one of the plans start, or go on.
+    pub(super) fn approve(&mut self, plan: u8, canary: Option<u64>) {
+        let latest = self.plans.iter().rev().cycle().nth(plan.into()).copied();
+        if let Some(plan) = latest {
+            self.ask(&Asked::Rerun { plan, canary });
+        }
     }
 
     fn ask(&mut self, asked: &Asked) {
@@ -84,6 +123,11 @@ impl World {
             self.ask(&Asked::Resolve { jobs: vec![job], resolution });
         }
     }
+}
+
+/// The batch that there is, or none.
+fn batch_id(batch: bool) -> String {
+    if batch { "b" } else { "" }.to_owned()
 }
 
 /// Whatever a hold in these lists can be of.

@@ -72,6 +72,12 @@ pub(super) enum Op {
     Resolve { repeat: bool },
     /// An operator cancels what is open of a batch, or of no batch; the API is asked about what runs.
     Cancel { batch: bool },
+    /// An operator has reruns planned, and sees the plan.
+    Plan(Planned),
+    /// An operator lets a plan start or go on: which one, and how many of its briefs first.
+    Approve { plan: u8, canary: Option<u64> },
+    /// The worker starts what plans say.
+    CarryOn,
     /// Hours pass, with reads in between: so many times so many seconds.
     Follow { seconds: u32, times: u8 },
     /// Reads of what runs tell this from now on, until they are true again.
@@ -90,6 +96,22 @@ pub(super) enum Stage {
     Submit,
     Track,
     Publish,
+    CarryOn,
+}
+
+/// What is planned to be run again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned {
+    /// Of the batch, or of no batch.
+    pub batch: bool,
+    /// Whatever has had so many runs.
+    pub run: u8,
+    /// What was canceled, too.
+    pub canceled: bool,
+    /// Something else is asked for.
+    pub changed: bool,
+    /// So many first; 0: all at once.
+    pub canary: u64,
 }
 
 /// What becomes of an acknowledgment.
@@ -234,17 +256,40 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         5 => vec(fate(), 0..3).prop_map(Op::Publish),
         12 => select(vec![1, 5, 20, 30, 59, 61, 61, 120, 300, 605, 3_700, 20_000, 83_000, 90_000]).prop_map(Op::Advance),
         3 => any::<bool>().prop_map(|clean| Op::Restart { clean }),
-        2 => (select(vec![Stage::Intake, Stage::Submit, Stage::Submit, Stage::Track, Stage::Publish]), 1..25_u32)
-            .prop_map(|(stage, polls)| Op::DieDuring { stage, polls }),
+        2 => (stage(), 1..25_u32).prop_map(|(stage, polls)| Op::DieDuring { stage, polls }),
         3 => change().prop_map(Op::Account),
         3 => faults().prop_map(Op::Faults),
         1 => any::<bool>().prop_map(Op::ApiListens),
         2 => (0..3_u8, any::<bool>()).prop_map(|(scope, held)| Op::Hold { scope, held }),
         1 => any::<bool>().prop_map(|repeat| Op::Resolve { repeat }),
         1 => any::<bool>().prop_map(|batch| Op::Cancel { batch }),
+        1 => planned().prop_map(Op::Plan),
+        1 => approve(),
+        1 => Just(Op::CarryOn),
         1 => lie().prop_map(Op::Lie),
         1 => (lag(), 1..=LAG_SECONDS_MAX).prop_map(|(lag, seconds)| Op::Lag(lag, seconds)),
     ]
+}
+
+fn stage() -> impl Strategy<Value = Stage> {
+    select(vec![Stage::Intake, Stage::Submit, Stage::Submit, Stage::Track, Stage::Publish, Stage::CarryOn])
+}
+
+pub(super) fn planned() -> impl Strategy<Value = Planned> {
+    let run = prop_oneof![4 => Just(1), 2 => Just(2), 1 => Just(3)];
+    let more = (prop::bool::weighted(0.3), prop::bool::weighted(0.3), select(vec![0, 0, 1, 2]));
+    (prop::bool::weighted(0.8), run, more).prop_map(|(batch, run, (canceled, changed, canary))| Planned {
+        batch,
+        run,
+        canceled,
+        changed,
+        canary,
+    })
+}
+
+pub(super) fn approve() -> impl Strategy<Value = Op> {
+    let canary = select(vec![None, None, Some(0), Some(1)]);
+    (0..3_u8, canary).prop_map(|(plan, canary)| Op::Approve { plan, canary })
 }
 
 pub(super) fn lag() -> impl Strategy<Value = Lag> {

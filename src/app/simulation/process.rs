@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use super::ends::Broker;
-use crate::app::{Worker, account, cancel, permits, requests};
+use crate::app::{Worker, account, cancel, permits, requests, rerun};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ledger::Input;
@@ -49,6 +49,8 @@ pub(super) enum Step {
     Requests,
     /// The API is asked to cancel what somebody canceled.
     Cancels,
+    /// Plans of reruns that may go on.
+    CarryOn,
 }
 
 /// It died on the way.
@@ -143,6 +145,11 @@ async fn take(
             publish.run().await;
         }
         Step::Cancels => cancel::ask_due(worker).await,
+        Step::CarryOn => {
+            let desk = &worker.desk;
+            let ours = worker.settings().layers.send_container_id;
+            rerun::carry_on(&desk.ledger, &desk.clock, ours).await.unwrap();
+        }
         Step::Requests => {
             let mut under_way = requests::UnderWay::default();
             while requests::carry_out_open(&worker.desk, &mut under_way).await {}

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::ops::{
-    Ack, BRIEFS, Change, LAG_SECONDS_MAX, Op, SLOW_SECONDS, Switches, Wish, fate, lag, lie, op, post,
-    switches, wish,
+    Ack, BRIEFS, Change, LAG_SECONDS_MAX, Op, SLOW_SECONDS, Stage, Switches, Wish, approve, fate, lag, lie,
+    op, planned, post, switches, wish,
 };
 use crate::sandbox::gate::{Lag, Post};
 
@@ -21,7 +21,8 @@ fn scene() -> impl Strategy<Value = Vec<Op>> {
         16 => op().prop_map(|op| vec![op]),
         6 => (0..BRIEFS, wish(), vec(post(), 0..3)).prop_map(|(brief, wish, posts)| start(brief, wish, posts)),
         6 => repeat(),
-        6 => rerun(),
+        4 => rerun(),
+        4 => plan(),
         2 => doubted(),
         3 => given_up(),
         2 => lied_about(),
@@ -63,6 +64,32 @@ fn rerun() -> impl Strategy<Value = Vec<Op>> {
         ops.extend([Op::Advance(moment), Op::Track]);
         ops
     })
+}
+
+/// Briefs fail, and a plan runs them again; before it is let start something may happen to them, and the worker may die
+/// while it starts them.
+fn plan() -> impl Strategy<Value = Vec<Op>> {
+    let meanwhile = prop::option::weighted(0.4, (0..BRIEFS, 1..4_u8));
+    let dies = prop::option::weighted(0.3, 1..25_u32);
+    let moments = (vec(post(), 0..2), moment(), any::<bool>());
+    (failing(), planned(), meanwhile, approve(), dies, moments).prop_map(
+        |(wish, planned, meanwhile, approve, dies, (posts, moment, again))| {
+            let mut ops = failed(0, wish);
+            ops.extend(failed(1, Wish::Fails));
+            ops.push(Op::Plan(planned));
+            if let Some((brief, run)) = meanwhile {
+                ops.extend(ask(brief, run, wish, vec![Vec::new()]));
+            }
+            ops.push(approve.clone());
+            ops.extend(dies.map(|polls| Op::DieDuring { stage: Stage::CarryOn, polls }));
+            ops.extend([Op::CarryOn, Op::Submit(Vec::new()), Op::Submit(posts)]);
+            ops.extend([Op::Advance(moment), Op::Track]);
+            if again {
+                ops.extend([approve, Op::CarryOn, Op::Submit(Vec::new())]);
+            }
+            ops
+        },
+    )
 }
 
 /// An answer is lost, then comes a refusal, and the container cannot be read yet.

@@ -63,6 +63,8 @@ pub(super) struct World {
     /// A message with the key in it was sent. From then on the key stays: which one is blanked would be a race.
     told_secret: bool,
     pub names_first_container_only: bool,
+    /// Numbers of the plans that were shown.
+    pub plans: Vec<i64>,
 }
 
 /// Serves every simulated API.
@@ -137,6 +139,7 @@ impl World {
             revoked: false,
             told_secret: false,
             names_first_container_only: switches.names_first_container_only,
+            plans: Vec::new(),
         };
         fs::write(world.folder.path().join("key"), KEY).unwrap();
         world.listen(true);
@@ -179,6 +182,7 @@ impl World {
                     Stage::Submit => &Step::Submit,
                     Stage::Track => &Step::Track,
                     Stage::Publish => &Step::Publish,
+                    Stage::CarryOn => &Step::CarryOn,
                 });
             }
             Op::Account(change) => self.change(*change),
@@ -191,6 +195,9 @@ impl World {
             Op::Hold { scope, held } => self.hold(*scope, *held),
             Op::Resolve { repeat } => self.resolve(*repeat),
             Op::Cancel { batch } => self.cancel(*batch),
+            Op::Plan(planned) => self.plan(*planned),
+            Op::Approve { plan, canary } => self.approve(*plan, *canary),
+            Op::CarryOn => self.step(&Step::CarryOn),
             Op::Follow { seconds, times } => {
                 for _ in 0..*times {
                     self.advance(*seconds);
@@ -221,7 +228,9 @@ impl World {
                 // Those that an operator set, and those that only an operator lifts.
                 self.lift_all();
             }
-            for step in [Step::Intake, Step::SubmitAll, Step::Cancels, Step::Track, Step::Publish] {
+            let all =
+                [Step::Intake, Step::CarryOn, Step::SubmitAll, Step::Cancels, Step::Track, Step::Publish];
+            for step in all {
                 self.step(&step);
             }
             self.resolve(n % 2 == 0);
@@ -238,7 +247,8 @@ impl World {
         let ledger = &process.worker.desk.ledger;
         process.wait(async {
             let parked = ledger.reader().tally().await.unwrap().iter().any(|tally| tally.state == "parked");
-            parked || ledger.is_busy().await.unwrap()
+            let planned = !ledger.reader().open_plans().await.unwrap().is_empty();
+            parked || planned || ledger.is_busy().await.unwrap()
         })
     }
 

@@ -35,7 +35,7 @@ thread_local! {
 
 /// Records statements until it is dropped: those of connections that this thread opens meanwhile, so that tests beside
 /// it are not heard.
-pub(crate) struct Recording(());
+pub(crate) struct Recording(&'static Mutex<BTreeSet<String>>);
 
 /// From now on.
 pub(crate) fn record() -> Recording {
@@ -45,13 +45,13 @@ pub(crate) fn record() -> Recording {
         tracing::subscriber::set_global_default(subscriber).expect("no other test listens to everything");
     });
     RECORDED.set(true);
-    Recording(())
+    Recording(&SEEN)
 }
 
 impl Recording {
     /// The statements since the last time.
     pub(crate) fn take(&self) -> BTreeSet<String> {
-        std::mem::take(&mut *SEEN.lock().unwrap())
+        std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
 

@@ -136,9 +136,9 @@ fn literals_are_found_whatever_is_around_them() {
     let code = r##"
         // "a comment"
         let a: &'static str = "SELECT 1 \
-            FROM brief"; let quote = '"'; let b = r#"SELECT "x""#; // it's
+            FROM brief"; let quote = '"'; let b = r#"SELECT "x" AS y"#; // it's
         let c = '\''; let d = concat!("WHERE ", "a = 'b'");
     "##;
     let found: Vec<_> = literals(code).iter().map(|literal| one_line(literal)).collect();
-    assert_eq!(found, ["SELECT 1 FROM brief", "SELECT \"x\"", "WHERE", "a = 'b'"]);
+    assert_eq!(found, ["SELECT 1 FROM brief", "SELECT \"x\" AS y", "WHERE", "a = 'b'"]);
 }

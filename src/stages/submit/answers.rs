@@ -175,6 +175,10 @@ impl Submit {
             available: credits(available_credits).or(available),
             ..api_hold(&self.desk, scope, code, detail, probe_ms)
         };
+        // The API's latest word on the wallet, minutes before it is read again.
+        if let Some(available) = credits(available_credits) {
+            self.desk.metrics.set_credits(available);
+        }
         set(&self.desk, hold.clone()).await;
         if let Err(error) = self.others(job, &hold, in_force).await {
             tracing::error!(stage = "submit", %error, "a hold could not be changed");

@@ -15,7 +15,8 @@ use crate::ledger::{Again, AttemptOutcome, Claimed, RecordOutcome, Started, Told
 use crate::record::{RecordError, Source};
 use crate::stages::back_off::{after, delay};
 use crate::stages::look_up::Found;
-use crate::telemetry::{Metrics, TraceIds};
+use crate::telemetry::TraceIds;
+use crate::telemetry::event::{Attempt, AttemptRecorded, Became, Start};
 
 /// Longest between two tries of a job whose refusal the API replays.
 const REPLAY_MAX: Duration = Duration::from_hours(1);
@@ -180,112 +181,74 @@ impl Submit {
     }
 
     fn count(&self, job: &Claimed, state: JobState, write: &RecordOutcome) {
-        let detail = &write.told.detail;
-        let outcome = match &write.outcome {
-            AttemptOutcome::Accepted(_) => Some("accepted"),
-            AttemptOutcome::Again(Again::Held) => Some("held"),
-            AttemptOutcome::Again(Again::ToldToWait | Again::InProgress) => Some("rate_limited"),
-            AttemptOutcome::Again(Again::Unanswered) | AttemptOutcome::Parked(..) => Some("unknown"),
-            AttemptOutcome::Rejected(..) => Some("refused"),
-            // Nothing has left, or nothing is known better than before.
-            AttemptOutcome::Again(
-                Again::Unclaimed | Again::NotConnected | Again::NotFound | Again::FoundInPart,
-            ) => None,
+        let recorded = AttemptRecorded {
+            of: Attempt {
+                job: job.id,
+                attempt: job.attempts,
+                brief: &job.brief_id,
+                batch: &job.batch_id,
+                project: self.desk.project_name(&job.project_id),
+                label: self.desk.project_label(&job.project_id),
+                trace: TraceIds::of(job.traceparent.as_deref()),
+            },
+            outcome: counts_as(&write.outcome),
+            became: self.became(job, state, &write.outcome),
+            detail: &write.told.detail,
         };
-        if let Some(outcome) = outcome {
-            self.desk.metrics.submissions_total.with_label_values(&[outcome]).inc();
-        }
-        let trace = TraceIds::of(job.traceparent.as_deref());
+        recorded.emit(&self.desk.metrics, &self.desk.troubles);
         let wake = self.desk.ledger.wake();
         match state {
-            JobState::Running => {
-                self.note_accepted();
-                self.accepted(job, &write.outcome);
-                wake.track().notify_one();
-            }
-            JobState::Rejected => {
-                let label = self.desk.project_label(&job.project_id);
-                let code = match &write.outcome {
-                    AttemptOutcome::Rejected(_, error) => Metrics::code_label(&error.code),
-                    AttemptOutcome::Accepted(_) | AttemptOutcome::Again(_) | AttemptOutcome::Parked(..) => {
-                        "other"
-                    }
-                };
-                self.desk.metrics.failures_total.with_label_values(&[code, "layers", label]).inc();
-                self.note_refused(job, write);
+            JobState::Running => wake.track().notify_one(),
+            JobState::Rejected | JobState::Canceled => {
                 wake.publish().notify_one();
                 wake.intake().notify_one();
             }
-            JobState::Parked => tracing::error!(
-                stage = "submit",
-                job.id = job.id,
-                brief.id = job.brief_id,
-                batch.id = job.batch_id,
-                trace_id = trace.trace,
-                parent_id = trace.parent,
-                detail,
-                "a person must decide about this job"
-            ),
-            // What there is to say about it was said when it came: see `notes`.
-            JobState::Submitting => tracing::debug!(
-                stage = "submit",
-                job.id = job.id,
-                brief.id = job.brief_id,
-                attempt = job.attempts,
-                trace_id = trace.trace,
-                parent_id = trace.parent,
-                detail,
-                "of unknown outcome; the same POST is repeated under the same key"
-            ),
-            JobState::Ready => tracing::debug!(
-                stage = "submit",
-                job.id = job.id,
-                brief.id = job.brief_id,
-                attempt = job.attempts,
-                trace_id = trace.trace,
-                parent_id = trace.parent,
-                detail,
-                "not started yet"
-            ),
-            // Asked for while its POST was under way, which made nothing after all.
-            JobState::Canceled => {
-                let label = self.desk.project_label(&job.project_id);
-                self.desk.metrics.failures_total.with_label_values(&["CANCELED", "briefd", label]).inc();
-                wake.publish().notify_one();
-                wake.intake().notify_one();
-            }
-            JobState::Completed | JobState::Failed => {}
+            JobState::Parked
+            | JobState::Submitting
+            | JobState::Ready
+            | JobState::Completed
+            | JobState::Failed => {}
         }
     }
 
-    fn accepted(&self, job: &Claimed, outcome: &AttemptOutcome) {
-        let format = match outcome {
-            AttemptOutcome::Accepted(started) => started.format.as_deref(),
-            AttemptOutcome::Again(_) | AttemptOutcome::Rejected(..) | AttemptOutcome::Parked(..) => None,
-        };
-        let waited_ms = (self.desk.clock.now_ms() - job.received_at).max(0);
-        #[expect(clippy::cast_precision_loss, reason = "a wait in milliseconds fits into 53 bits")]
-        self.desk.metrics.queue_wait_seconds.observe(waited_ms as f64 / 1_000.0);
-        if let Some(price) = self.prices.of(format) {
-            let label = self.desk.project_label(&job.project_id);
-            let containers = if job.container.is_some() { 1 } else { job.variant_count };
-            #[expect(clippy::cast_precision_loss, reason = "credits of one job fit into 53 bits")]
-            self.desk
-                .metrics
-                .credits_estimated_total
-                .with_label_values(&[Metrics::format_label(format), label])
-                .inc_by(price as f64 * containers as f64);
+    fn became<'a>(&self, job: &Claimed, state: JobState, outcome: &'a AttemptOutcome) -> Became<'a> {
+        match (state, outcome) {
+            (JobState::Running, AttemptOutcome::Accepted(started)) => {
+                Became::Running(self.start(job, started.format.as_deref()))
+            }
+            (JobState::Running, _) => Became::Running(self.start(job, None)),
+            (JobState::Rejected, AttemptOutcome::Rejected(_, error)) => Became::Rejected(&error.code),
+            (JobState::Rejected, _) => Became::Rejected("other"),
+            (JobState::Parked, _) => Became::Parked,
+            (JobState::Submitting, _) => Became::Submitting,
+            (JobState::Ready, _) => Became::Ready,
+            (JobState::Canceled, _) => Became::Canceled,
+            (JobState::Completed | JobState::Failed, _) => Became::Over,
         }
-        let trace = TraceIds::of(job.traceparent.as_deref());
-        tracing::debug!(
-            stage = "submit",
-            job.id = job.id,
-            brief.id = job.brief_id,
-            batch.id = job.batch_id,
-            trace_id = trace.trace,
-            parent_id = trace.parent,
-            "accepted"
-        );
+    }
+
+    fn start<'a>(&self, job: &Claimed, format: Option<&'a str>) -> Start<'a> {
+        let containers = if job.container.is_some() { 1 } else { job.variant_count };
+        let price = self.prices.of(format).and_then(|price| i64::try_from(price).ok());
+        Start {
+            waited_ms: self.desk.clock.now_ms() - job.received_at,
+            format,
+            credits: price.map(|price| price.saturating_mul(containers)),
+        }
+    }
+}
+
+/// The word that a POST with this outcome is counted under; `None`: nothing has left, or nothing is known better.
+fn counts_as(outcome: &AttemptOutcome) -> Option<&'static str> {
+    match outcome {
+        AttemptOutcome::Accepted(_) => Some("accepted"),
+        AttemptOutcome::Again(Again::Held) => Some("held"),
+        AttemptOutcome::Again(Again::ToldToWait | Again::InProgress) => Some("rate_limited"),
+        AttemptOutcome::Again(Again::Unanswered) | AttemptOutcome::Parked(..) => Some("unknown"),
+        AttemptOutcome::Rejected(..) => Some("refused"),
+        AttemptOutcome::Again(
+            Again::Unclaimed | Again::NotConnected | Again::NotFound | Again::FoundInPart,
+        ) => None,
     }
 }
 

@@ -2,14 +2,15 @@
 
 use super::Submit;
 use crate::job::{Trouble, Verdict, Wait, verdict};
-use crate::ledger::{AttemptOutcome, Claimed, RecordOutcome};
+use crate::ledger::Claimed;
 use crate::telemetry::{Incident, TraceIds, Weight, kind_of};
 
 /// What was asked, in the keys of the trouble log.
 const SUBJECT: &str = "submit";
 
 impl Submit {
-    /// A POST did not get a readable 2xx. What holds starts is said by the hold, what fails a brief by [`Self::note_refused`].
+    /// A POST did not get a readable 2xx. What holds starts is said by the hold, what fails a brief by
+    /// [`AttemptRecorded`](crate::telemetry::event::AttemptRecorded).
     pub(super) fn note(&self, job: &Claimed, trouble: &Trouble) {
         let detail = match trouble {
             Trouble::NotConnected(detail) => detail.as_str(),
@@ -31,23 +32,6 @@ impl Submit {
             }
         };
         self.desk.troubles.note(&incident(job, (&kind_of(trouble), weight, then), detail));
-    }
-
-    /// A POST brought a job.
-    pub(super) fn note_accepted(&self) {
-        self.desk.troubles.answered(SUBJECT);
-    }
-
-    /// A brief was refused for good. A whole batch that is refused with one code is one line, and one with their number.
-    pub(super) fn note_refused(&self, job: &Claimed, write: &RecordOutcome) {
-        let code = match &write.outcome {
-            AttemptOutcome::Rejected(_, error) => error.code.as_str(),
-            AttemptOutcome::Accepted(_) | AttemptOutcome::Again(_) | AttemptOutcome::Parked(..) => "?",
-        };
-        let kind = format!("refused for good with {code} in {}", self.desk.project_name(&job.project_id));
-        let then = "its record tells why";
-        self.desk.troubles.note(&incident(job, (&kind, Weight::Notice, then), &write.told.detail));
-        self.desk.troubles.answered(SUBJECT);
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::followed::Look;
 use super::reads::Reads;
 use crate::ledger::{ContainerEnd, GiveUp, LedgerError, Of, Settle, SettleLate};
-use crate::telemetry::{Metrics, TraceIds};
+use crate::telemetry::TraceIds;
+use crate::telemetry::event::{ContainerEnded, JobGivenUp, JobSettled, LateResult};
 
 impl Reads {
     /// Settles containers that have ended, and with `close` those that were never named. Whether the job has ended in
@@ -30,29 +31,15 @@ impl Reads {
         match self.track.desk.write_until_done("track", write).await {
             Ok(settled) => {
                 self.ring();
-                let lost = settled.newly.iter().filter(|newly| **newly).count() + settled.missing;
-                let label = self.track.desk.project_label(project);
-                let failures = &self.track.desk.metrics.failures_total;
-                failures
-                    .with_label_values(&["GENERATION_LOST", "briefd", label])
-                    .inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
-                let format = Metrics::format_label(settled.of.format.as_deref());
-                self.track
-                    .desk
-                    .metrics
-                    .containers_total
-                    .with_label_values(&["failed", format])
-                    .inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
-                let trace = TraceIds::of(settled.of.traceparent.as_deref());
-                tracing::warn!(
-                    stage = "track",
-                    job.id = job,
-                    brief = settled.of.brief,
-                    trace_id = trace.trace,
-                    parent_id = trace.parent,
-                    containers = lost,
-                    "given up as GENERATION_LOST: the API never told how it ended; it is asked once a day"
-                );
+                let given_up = JobGivenUp {
+                    job,
+                    brief: &settled.of.brief,
+                    label: self.track.desk.project_label(project),
+                    format: settled.of.format.as_deref(),
+                    trace: TraceIds::of(settled.of.traceparent.as_deref()),
+                    lost: settled.newly.iter().filter(|newly| **newly).count() + settled.missing,
+                };
+                given_up.emit(&self.track.desk.metrics);
                 settled.over
             }
             Err(error) => {
@@ -77,23 +64,18 @@ impl Reads {
         self.ring();
         for (end, newly) in settle.ends.iter().zip(&settled.newly) {
             if *newly {
-                self.count(look, end, &settled.of);
+                self.ended(look, end, &settled.of).emit(&self.track.desk.metrics);
             }
         }
-        let label = self.track.desk.project_label(&look.project);
-        let missing = u64::try_from(settled.missing).unwrap_or(u64::MAX);
-        let failures = &self.track.desk.metrics.failures_total;
-        failures.with_label_values(&["CONTAINER_MISSING", "briefd", label]).inc_by(missing);
-        let trace = TraceIds::of(settled.of.traceparent.as_deref());
-        tracing::debug!(
-            stage = "track",
-            job.id = look.job,
-            brief = settled.of.brief,
-            trace_id = trace.trace,
-            parent_id = trace.parent,
-            containers = settle.ends.len(),
-            "settled"
-        );
+        let job_settled = JobSettled {
+            job: look.job,
+            brief: &settled.of.brief,
+            label: self.track.desk.project_label(&look.project),
+            trace: TraceIds::of(settled.of.traceparent.as_deref()),
+            containers: settle.ends.len(),
+            missing: settled.missing,
+        };
+        job_settled.emit(&self.track.desk.metrics);
         Ok(settled.over)
     }
 
@@ -104,18 +86,8 @@ impl Reads {
         self.ring();
         for (end, published) in settle.ends.iter().zip(&late.published) {
             if *published {
-                self.count(look, end, &late.of);
-                let trace = TraceIds::of(late.of.traceparent.as_deref());
-                tracing::info!(
-                    stage = "track",
-                    job.id = look.job,
-                    brief = late.of.brief,
-                    trace_id = trace.trace,
-                    parent_id = trace.parent,
-                    container.id = end.container,
-                    ended = end.ended.word(),
-                    "a result came after its job was given up; it is published by itself"
-                );
+                let ended = self.ended(look, end, &late.of);
+                LateResult { ended, brief: &late.of.brief }.emit(&self.track.desk.metrics);
             }
         }
         Ok(late.over)
@@ -127,19 +99,16 @@ impl Reads {
         wake.intake().notify_one();
     }
 
-    fn count(&self, look: &Look, end: &ContainerEnd, of: &Of) {
-        let metrics = &self.track.desk.metrics;
-        let format = Metrics::format_label(end.format.as_deref().or(of.format.as_deref()));
-        metrics.containers_total.with_label_values(&[end.ended.word(), format]).inc();
-        #[expect(clippy::cast_precision_loss, reason = "a generation in milliseconds fits into 53 bits")]
-        let seconds = (end.ended_ms - look.accepted_ms).max(0) as f64 / 1_000.0;
-        metrics.generation_seconds.with_label_values(&[format]).observe(seconds);
-        if let Some(error) = &end.error {
-            let label = self.track.desk.project_label(&look.project);
-            metrics
-                .failures_total
-                .with_label_values(&[Metrics::code_label(&error.code), error.source.word(), label])
-                .inc();
+    fn ended<'a>(&'a self, look: &Look, end: &'a ContainerEnd, of: &'a Of) -> ContainerEnded<'a> {
+        ContainerEnded {
+            job: look.job,
+            container: &end.container,
+            status: end.ended.word(),
+            format: end.format.as_deref().or(of.format.as_deref()),
+            took_ms: end.ended_ms - look.accepted_ms,
+            failure: end.error.as_ref().map(|error| (error.code.as_str(), error.source.word())),
+            label: self.track.desk.project_label(&look.project),
+            trace: TraceIds::of(of.traceparent.as_deref()),
         }
     }
 }

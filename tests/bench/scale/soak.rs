@@ -165,7 +165,7 @@ fn print_head() {
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
 fn per_second(before: Option<&Sample>, after: &Sample) -> f64 {
     let (published, at) = before.map_or((0, Duration::ZERO), |before| (before.published, before.at));
-    (after.published - published) as f64 / (after.at - at).as_secs_f64()
+    (after.published - published) as f64 / after.at.saturating_sub(at).as_secs_f64()
 }
 
 /// From the first sample to the last.

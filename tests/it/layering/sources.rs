@@ -140,6 +140,20 @@ pub fn modules(src: &Path) -> Vec<Module> {
     modules
 }
 
+/// Every source file below `src`, with its text up to where its tests begin.
+pub fn texts(src: &Path) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    collect(src, &mut files);
+    files.retain(|file| !file.iter().any(|part| part == "tests.rs" || part == "tests"));
+    let text = |file: &std::path::PathBuf| {
+        let relative = file.strip_prefix(src).expect("it was found below src");
+        let source = fs::read_to_string(file).expect("a source file can be read");
+        let tested = source.find("#[cfg(test)]\nmod tests {").unwrap_or(source.len());
+        (format!("src/{}", relative.display()), source[..tested].to_owned())
+    };
+    files.iter().map(text).collect()
+}
+
 fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder of sources can be read") {
         let path = entry.expect("a folder of sources can be read").path();

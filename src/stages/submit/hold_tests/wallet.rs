@@ -19,6 +19,7 @@ async fn a_wallet_that_has_too_little_for_one_project_holds_that_project_only_an
     let hold = &bench.holds().await[0];
     assert_eq!((hold.required, hold.available, hold.stops_reads), (Some(120), Some(50), false));
     assert_eq!(bench.api.account().reads.credits, 1, "not once for each of them");
+    assert_eq!(bench.stage.desk.metrics.credits_available.get().to_bits(), 50_f64.to_bits(), "shown at once");
     // Somebody else's cheaper ones can be paid, which says nothing about those of the first project.
     let posts = bench.api.posts() + 1;
     bench.send("q", 1, json!({"format": "slideshow_remix"})).await;
