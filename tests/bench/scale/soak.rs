@@ -72,6 +72,7 @@ pub async fn measure(url: &str, length: Duration) -> Soaked {
         }
         tokio::time::sleep(LOOK).await;
     }
+    samples.push(sample(began, &worker, dir.path(), &taken, samples.last()));
     let mut violations = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     while taken.load(Ordering::Relaxed) < sent && Instant::now() < deadline {
