@@ -122,6 +122,8 @@ CREATE INDEX job_running ON job (input, accepted_at) WHERE state = 'running';
 CREATE INDEX job_expires ON job (expires_at) WHERE state = 'ready' AND expires_at IS NOT NULL;
 CREATE INDEX job_brief ON job (brief, run);
 CREATE INDEX job_silent ON job (input) WHERE silent;
+-- Those that are looked at before a rerun: a start, and the end of a `generate`, find them without a look at all others.
+CREATE INDEX job_claimed ON job (input) WHERE state = 'ready' AND claim IS NOT NULL;
 CREATE INDEX job_cancel_due ON job (input, cancel_due_at) WHERE state = 'running' AND cancel_due_at IS NOT NULL;
 CREATE INDEX job_canceled_by ON job (canceled_by) WHERE canceled_by IS NOT NULL;
 
