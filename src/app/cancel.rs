@@ -13,7 +13,7 @@ use super::Worker;
 use super::requests::{Place, count};
 use crate::job::Trouble;
 use crate::layers::{self, Class, Limits};
-use crate::ledger::{Cancel, CancelAsked, CancelCounts, CancelDue, CancelOf, LedgerError};
+use crate::ledger::{Cancel, CancelAsked, CancelCounts, CancelDue, CancelOf, LedgerError, Whose};
 use crate::stages::Desk;
 use crate::stages::holds::note_refusal;
 use crate::telemetry::{Incident, TraceIds, Weight, kind_of};
@@ -173,9 +173,15 @@ impl Asking {
                 (Weight::Warning, refusal.message.as_str(), Some(refusal.status))
             }
         };
+        let kind = kind_of(trouble);
+        let whose = if self.desk.troubles.is_news(SUBJECT, &kind) {
+            self.desk.ledger.reader().whose(job.id).await.unwrap_or_default()
+        } else {
+            Whose::default()
+        };
         self.desk.troubles.note(&Incident {
             subject: SUBJECT,
-            kind: &kind_of(trouble),
+            kind: &kind,
             weight,
             then: "the API is asked again to cancel it; the job is followed all the same",
             stage: SUBJECT,
@@ -183,7 +189,7 @@ impl Asking {
             brief: &job.brief_id,
             batch: &job.batch_id,
             attempt: None,
-            trace: TraceIds::default(),
+            trace: TraceIds::of(whose.traceparent.as_deref()),
             detail,
         });
         // Canceling has a scope of its own, which says nothing about reads.

@@ -150,7 +150,11 @@ impl Gauges {
             rows.iter().filter(|row| row.what == "brief" && row.state == "waiting").map(|row| row.n).sum();
         let is_old = now_ms - self.waits.looked_ms >= COUNTED_AGAIN_MS;
         if waiting < COUNTED_AT_ONCE || is_old || self.held.holds != holds {
-            let parts = self.desk.ledger.reader().waiting_parts(now_ms).await?;
+            let parts = if holds.is_empty() {
+                self.desk.ledger.scheduled_parts(now_ms).await?
+            } else {
+                self.desk.ledger.reader().waiting_parts(now_ms).await?
+            };
             self.waits = Waits { parts, looked_ms: now_ms };
         }
         Ok(())

@@ -56,6 +56,7 @@ mod unmade;
 mod upkeep;
 mod waiting;
 mod wake;
+mod whose;
 mod writer;
 
 #[cfg(test)]
@@ -103,4 +104,5 @@ pub use turns::Turn;
 pub use upkeep::PruneBefore;
 pub use waiting::WaitingPart;
 pub use wake::Wake;
+pub use whose::Whose;
 pub use writer::Write;

@@ -17,7 +17,8 @@ pub struct WaitingPart {
 }
 
 impl Reader {
-    /// What waits for a start, by batch, at `now_ms`. Reads an index on what waits, so not for every scrape.
+    /// What waits for a start, by batch, at `now_ms`. Reads all that waits, which is at most
+    /// `intake.max_backlog`: a second for a hundred thousand, so not every two seconds, and not while nothing is held.
     pub async fn waiting_parts(&self, now_ms: i64) -> Result<Vec<WaitingPart>, LedgerError> {
         Ok(sqlx::query_as(
             "SELECT project_id, batch_id, attempts = 0 AND due_at > $1 AS scheduled, count(*) AS n FROM job \
@@ -30,6 +31,18 @@ impl Reader {
 }
 
 impl Ledger {
+    /// The scheduled parts of [`Reader::waiting_parts`], of this input. Reads only them, and what waits for a repeat.
+    pub async fn scheduled_parts(&self, now_ms: i64) -> Result<Vec<WaitingPart>, LedgerError> {
+        Ok(sqlx::query_as(
+            "SELECT project_id, batch_id, TRUE AS scheduled, count(*) AS n FROM job WHERE state = 'ready' \
+             AND claim IS NULL AND input = $1 AND due_at > $2 AND attempts = 0 GROUP BY project_id, batch_id",
+        )
+        .bind(self.input().word())
+        .bind(now_ms)
+        .fetch_all(&self.reader().pool)
+        .await?)
+    }
+
     /// Jobs of this input that keep their place because their last attempt got no answer, and the project of one.
     pub async fn silent(&self) -> Result<(u32, Option<String>), LedgerError> {
         let (n, project): (i64, Option<String>) = sqlx::query_as(

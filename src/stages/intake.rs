@@ -259,3 +259,6 @@ const SUBJECT: &str = "intake";
 
 const SECRET: &str =
     "the message holds the Layers API key; it was blanked here: replace the key, and keep it out of messages";
+
+#[cfg(test)]
+mod tests;

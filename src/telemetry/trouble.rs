@@ -107,6 +107,12 @@ impl TroubleLog {
         }
     }
 
+    /// Whether the next [`Self::note`] under this key is a line: worth looking up what it is about.
+    pub fn is_news(&self, subject: &'static str, kind: &str) -> bool {
+        let kind = cut(kind, KIND_CHARS).replace(char::is_control, " ");
+        !self.troubles().kinds.contains_key(&(subject, kind))
+    }
+
     /// An answer came for `subject`: what was wrong with it before may be over.
     pub fn answered(&self, subject: &'static str) {
         self.troubles().answered(subject);

@@ -34,6 +34,36 @@ fn sources(folder: &Path, into: &mut String) {
     }
 }
 
+#[test]
+fn every_metric_and_its_labels_are_in_the_table_of_what_moves_them() {
+    let (table, defined) = (read("deploy/README.md"), read("src/telemetry/metrics.rs"));
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(name, rest)| {
+            let labels = rest.split('|').next().unwrap_or_default().split('`');
+            std::iter::once(name).chain(labels.skip(1).step_by(2)).collect()
+        })
+        .collect();
+    let definitions: Vec<Vec<&str>> = defined
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("    ")?.split_once(": ").filter(|(_, rest)| rest.contains(" = |n, h| "))
+        })
+        .map(|(name, rest)| {
+            let labels = rest.split_once(", &[\"").map_or("", |(_, labels)| labels);
+            let labels = labels.trim_end_matches("\"]);").trim_end_matches("\"]));").split("\", \"");
+            std::iter::once(name).chain(labels.filter(|label| !label.is_empty())).collect()
+        })
+        .collect();
+    assert!(definitions.len() > 40);
+    for definition in &definitions {
+        assert!(rows.contains(definition), "{definition:?} is not so in the table of deploy/README.md");
+    }
+    let metrics = rows.iter().filter(|row| definitions.iter().any(|known| known[0] == row[0]));
+    assert_eq!(metrics.count(), definitions.len(), "the table tells of a metric twice");
+}
+
 /// What promises are made in, for everybody and for operators.
 const PROMISING: [&str; 2] = ["README.md", "deploy/GUARANTEES.md"];
 

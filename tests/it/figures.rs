@@ -10,12 +10,15 @@ use tempfile::TempDir;
 
 use crate::support::Variable;
 use crate::support::broker::TestBroker;
+use crate::support::copies::multiply;
 use crate::support::eventually;
-use crate::support::process::{PROMPTLY, SandboxProcess, Worker, briefd};
+use crate::support::process::{PROMPTLY, SandboxProcess, Worker, briefd, free_port};
 
 /// Nothing that is measured here may take this long, on whatever machine.
 const LIMIT: Duration = Duration::from_secs(30);
 const LINES: usize = 10_000;
+/// A scrape on a loaded machine; alone on one it takes a few milliseconds.
+const SCRAPE_LIMIT: Duration = Duration::from_millis(200);
 /// How often a command is measured; the quickest counts.
 const TIMES: usize = 5;
 
@@ -106,4 +109,54 @@ async fn status_costs_the_same_however_many_briefs_have_ended() {
         }
         println!("status with {briefs} finished briefs: {:.0?}", looks.iter().min().unwrap());
     }
+}
+
+/// Scrapes that are measured.
+const SCRAPES: usize = 20;
+/// Briefs that a worker starts by itself; the others that run are copies of them.
+const STARTED: usize = 200;
+
+#[tokio::test]
+async fn a_scrape_is_quick_with_a_hundred_thousand_jobs_running() {
+    const JOBS: usize = 100_000;
+    let (broker, dir) = (TestBroker::connect().await, TempDir::new().unwrap());
+    let long = ["--tier", "unlimited", "--min-seconds", "100000", "--max-seconds", "100000"];
+    let sandbox = SandboxProcess::spawn(&long).await;
+    let ledger = dir.path().join("briefd.db");
+    let mut variables = [broker.variables(), sandbox.variables()].concat();
+    variables.push(("BRIEFD__LAYERS__TIER", "unlimited".to_owned()));
+    variables.push(("BRIEFD__LEDGER__URL", format!("sqlite://{}", ledger.display())));
+    let running = "briefd_jobs{state=\"running\"}";
+
+    let mut worker = Worker::spawn(dir.path(), &variables);
+    worker.wait_ready().await;
+    for n in 0..STARTED {
+        let brief =
+            json!({"projectId": format!("p{}", n % 7), "briefId": format!("b-{n}"), "brief": {"hook": "x"}});
+        broker.publish(&brief).await;
+    }
+    worker.wait_series(running, 200.0).await;
+    worker.process.sigterm();
+    assert!(worker.process.wait_exit(PROMPTLY).await.success());
+    multiply(&ledger, JOBS / STARTED).await;
+
+    // Nobody knows the copies, so nobody is asked about them.
+    variables.push(("BRIEFD__LAYERS__BASE_URL", format!("http://127.0.0.1:{}", free_port())));
+    let mut worker = Worker::spawn(dir.path(), &variables);
+    worker.wait_ready().await;
+    worker.wait_series(running, 100_000.0).await;
+    let mut scrapes = Vec::new();
+    for _ in 0..SCRAPES {
+        let began = Instant::now();
+        let text = worker.metrics().await;
+        scrapes.push(began.elapsed());
+        assert!(text.contains("briefd_jobs{"));
+    }
+    scrapes.sort_unstable();
+    let (median, worst) = (scrapes[SCRAPES / 2], scrapes[SCRAPES - 1]);
+    println!(
+        "a scrape with {JOBS} jobs running: {median:.1?} in the middle, {worst:.1?} at worst of {SCRAPES}"
+    );
+    assert!(median < SCRAPE_LIMIT, "{scrapes:?}");
+    worker.process.sigkill();
 }

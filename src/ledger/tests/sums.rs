@@ -82,6 +82,8 @@ async fn what_waits_is_counted_by_batch_and_by_whether_it_is_its_time() {
         parts.iter().filter(|part| part.scheduled == scheduled).map(|part| part.n).sum::<i64>()
     };
     assert_eq!((n(true), n(false)), (1, 2));
+    let scheduled: Vec<_> = parts.iter().filter(|part| part.scheduled).cloned().collect();
+    assert_eq!(bench.ledger.scheduled_parts(bench.clock.now_ms()).await.unwrap(), scheduled);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use super::followed::Look;
 use super::kept::Kept;
 use crate::job::{ContainerReading, JobReading, Trouble};
 use crate::layers::{Class, Permit, Priority};
+use crate::ledger::Whose;
 use crate::stages::holds::note_refusal;
 use crate::telemetry::{Incident, TraceIds, Weight, kind_of};
 
@@ -45,7 +46,7 @@ impl Reads {
         }
         let answer = self.track.api.job(id).await;
         permit.answered();
-        self.told("job", answer).await
+        self.told(("job", look.job), answer).await
     }
 
     /// Reads a container of a look.
@@ -62,11 +63,12 @@ impl Reads {
         }
         let answer = self.track.api.container(id).await;
         permit.answered();
-        self.told("container", answer).await
+        self.told(("container", look.job), answer).await
     }
 
     /// What follows from a read that told nothing. It never changes a job.
-    pub(super) async fn troubled(&self, subject: &'static str, trouble: &Trouble) {
+    /// `job`: what was asked about, if it is one job.
+    pub(super) async fn troubled(&self, subject: &'static str, job: Option<i64>, trouble: &Trouble) {
         let (weight, detail) = match trouble {
             Trouble::NotConnected(detail) => (Weight::SaidElsewhere, detail.as_str()),
             Trouble::NoAnswer(lost) => (Weight::Warning, lost.detail.as_str()),
@@ -78,17 +80,23 @@ impl Reads {
                 (Weight::Warning, refusal.message.as_str())
             }
         };
+        let kind = kind_of(trouble);
+        let whose = match job.filter(|_| self.track.desk.troubles.is_news(subject, &kind)) {
+            // The line is worth it without them, too.
+            Some(job) => self.track.desk.ledger.reader().whose(job).await.unwrap_or_default(),
+            None => Whose::default(),
+        };
         self.track.desk.troubles.note(&Incident {
             subject,
-            kind: &kind_of(trouble),
+            kind: &kind,
             weight,
             then: "it is read again; failing to see a job never changes it",
             stage: "track",
-            job: None,
-            brief: "",
-            batch: "",
+            job,
+            brief: &whose.brief_id,
+            batch: &whose.batch_id,
             attempt: None,
-            trace: TraceIds::default(),
+            trace: TraceIds::of(whose.traceparent.as_deref()),
             detail,
         });
         note_refusal(&self.track.desk, self.track.probe_interval, trouble).await;
@@ -103,7 +111,7 @@ impl Reads {
         permit
     }
 
-    async fn told<T>(&self, subject: &'static str, answer: Result<T, Trouble>) -> Answer<T> {
+    async fn told<T>(&self, (subject, job): (&'static str, i64), answer: Result<T, Trouble>) -> Answer<T> {
         match answer {
             Ok(reading) => {
                 self.track.desk.troubles.answered(subject);
@@ -114,7 +122,7 @@ impl Reads {
                 if self.track.desk.reads_are_held() { Answer::Silent } else { Answer::NotThere }
             }
             Err(trouble) => {
-                self.troubled(subject, &trouble).await;
+                self.troubled(subject, Some(job), &trouble).await;
                 Answer::Silent
             }
         }

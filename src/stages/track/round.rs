@@ -19,6 +19,7 @@ use super::sweep::{Plan, Swept};
 use crate::layers::{Class, Priority};
 use crate::ledger::NoteAnswered;
 use crate::stages::desk::LOOK_AGAIN;
+use crate::telemetry::TraceIds;
 
 /// Overdue jobs that get a line of their own in the log, each time.
 const OVERDUE_LINES: usize = 10;
@@ -214,20 +215,34 @@ impl Rounds {
     }
 
     fn say_overdue(&mut self) {
-        let overdue = self.board.take_overdue();
-        for (job, api_job_id, project) in overdue.iter().take(OVERDUE_LINES) {
-            tracing::warn!(
-                stage = "track",
-                job.id = job,
-                api_job_id = api_job_id.as_deref(),
-                project = %project,
-                "a job has not ended in track.overdue_after; it is followed on, more slowly"
-            );
+        let mut overdue = self.board.take_overdue();
+        if overdue.is_empty() {
+            return;
         }
-        if overdue.len() > OVERDUE_LINES {
-            let more = overdue.len() - OVERDUE_LINES;
-            tracing::warn!(stage = "track", more, "and more jobs are overdue");
-        }
+        let more = overdue.len().saturating_sub(OVERDUE_LINES);
+        overdue.truncate(OVERDUE_LINES);
+        let reader = self.reads.track.desk.ledger.reader().clone();
+        // Whose they are is asked of the ledger, for which no look has to wait.
+        tokio::spawn(async move {
+            for (job, api_job_id, project) in overdue {
+                let whose = reader.whose(job).await.unwrap_or_default();
+                let trace = TraceIds::of(whose.traceparent.as_deref());
+                tracing::warn!(
+                    stage = "track",
+                    job.id = job,
+                    api_job_id = api_job_id.as_deref(),
+                    brief.id = whose.brief_id,
+                    batch.id = whose.batch_id,
+                    trace_id = trace.trace,
+                    parent_id = trace.parent,
+                    project = %project,
+                    "a job has not ended in track.overdue_after; it is followed on, more slowly"
+                );
+            }
+            if more > 0 {
+                tracing::warn!(stage = "track", more, "and more jobs are overdue");
+            }
+        });
     }
 
     /// Whether nothing is under way.

@@ -126,7 +126,7 @@ impl Reads {
                     swept.shown.extend(items.iter().map(|item| plan.hasher.hash_one(item.id.as_str())));
                 }
                 Err(trouble) => {
-                    self.troubled("list", &trouble).await;
+                    self.troubled("list", None, &trouble).await;
                     tracing::debug!(stage = "track", project = %plan.project, page = swept.pages, ?trouble, "a sweep was cut short");
                 }
             }

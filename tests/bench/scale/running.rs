@@ -14,6 +14,7 @@ const SANDBOX: [&str; 6] = ["--tier", "unlimited", "--min-seconds", "100000", "-
 /// How long jobs may take to start.
 const PATIENCE: Duration = Duration::from_mins(10);
 const LOOK: Duration = Duration::from_millis(100);
+const SCRAPES: usize = 20;
 /// So long it is followed before the memory is looked at.
 const SETTLE: Duration = Duration::from_secs(15);
 
@@ -33,6 +34,7 @@ pub async fn measure(url: &str, counts: &[usize]) -> Vec<Line> {
         sent = count;
         all_running(&worker, count).await;
         lines.push(line_of_memory(count, &worker, "≤ 150 MiB"));
+        lines.push(line_of_scrapes(count, &worker).await);
     }
     stop(worker).await;
     let began = Instant::now();
@@ -57,6 +59,17 @@ async fn all_running(worker: &Worker, count: usize) {
         tokio::time::sleep(LOOK).await;
     }
     tokio::time::sleep(SETTLE).await;
+}
+
+/// What Prometheus waits for, at worst of some.
+async fn line_of_scrapes(count: usize, worker: &Worker) -> Line {
+    let mut worst = Duration::ZERO;
+    for _ in 0..SCRAPES {
+        let began = Instant::now();
+        worker.metrics().await;
+        worst = worst.max(began.elapsed());
+    }
+    (format!("scrape with {count} jobs running, worst of {SCRAPES}"), format!("{worst:.1?}"), "≤ 20 ms")
 }
 
 fn line_of_memory(count: usize, worker: &Worker, target: &'static str) -> Line {

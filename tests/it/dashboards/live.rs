@@ -21,6 +21,9 @@ use crate::support::{Variable, eventually};
 
 /// After the load, everything shows within this time.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Briefs of a round of load of which each is generated, and rounds that are under way together.
+const FINE: u64 = 5;
+const ROUNDS_AT_ONCE: u64 = 2;
 /// What a dashboard's reader chooses, and Grafana puts in.
 const CHOSEN: [(&str, &str); 4] =
     [("$__rate_interval", "15s"), ("$__range", "5m"), ("$instance", ".*"), ("$project", ".*")];
@@ -85,13 +88,21 @@ impl Scene {
         Self { broker, worker, prometheus, _sandbox: sandbox, _dir: dir }
     }
 
-    /// One second of load: some briefs of every fate, and what is none.
+    /// Some briefs of every fate, and what is none. Returns once they are decided and most of those before have ended,
+    /// and Prometheus knows.
     async fn load(&self, round: u64) {
         for brief in briefs(round) {
             self.broker.publish(&brief).await;
         }
         self.broker.publish_with(b"this is no brief", BasicProperties::default()).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let ended = FINE * round.saturating_sub(ROUNDS_AT_ONCE);
+        let taken = format!(
+            r#"sum(briefd_dead_lettered_total{{reason="UNREADABLE"}}) > {round} and sum(briefd_containers_total{{status="completed"}}) >= {ended}"#
+        );
+        let known = eventually(PATIENCE, async || {
+            (!self.prometheus.query(&taken).await.unwrap().is_empty()).then_some(())
+        });
+        known.await.unwrap_or_else(|| panic!("round {round} of the load: not {taken}"));
     }
 
     /// No panel asks for a metric that nobody exports, and each that is exported is on a panel or in a rule.

@@ -6,6 +6,7 @@
 
 pub mod broker;
 pub mod checker;
+pub mod copies;
 pub mod forwarder;
 pub mod hostile_api;
 pub mod message;
