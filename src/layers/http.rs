@@ -11,8 +11,8 @@ use url::Url;
 use super::key::KeyError;
 use crate::config;
 
-/// Connections kept for the next request: as many as submit and track use at once by default, with room.
-const IDLE_CONNECTIONS: usize = 64;
+/// Connections kept for the next request: as many as submit and track use at once at most.
+const IDLE_CONNECTIONS: usize = 1_160;
 /// Shorter than the idle time of usual load balancers (60 s): a connection that they drop is not used again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use sqlx::sqlite::SqliteConnection;
 
 use super::attempt::{JobRow, Started};
-use super::rows::{Debt, follow_all_jobs, owe_all};
+use super::rows::{Debt, Followed, follow_all_jobs, owe_all};
 use super::{LedgerError, sets};
 
 /// A job that was accepted.
@@ -37,15 +37,14 @@ pub(super) async fn accept_all(
     })
     .await?;
     sets::all_changed("accepted jobs", accepted.len(), changed)?;
-    let briefs: Vec<i64> = accepted.iter().map(|one| one.row.brief).collect();
-    for part in sets::parts(&briefs) {
-        sets::ids("UPDATE brief SET touched = TRUE WHERE id IN (", part, ") AND NOT touched")
-            .build()
-            .execute(&mut *db)
-            .await?;
-    }
     name_containers(db, accepted).await?;
-    let runs: Vec<_> = accepted.iter().map(|one| (one.row.at(), one.now_ms)).collect();
+    let followed = |one: &Accepted<'_>| Followed {
+        of: one.row.at(),
+        at_ms: one.now_ms,
+        submitted: false,
+        touched: true,
+    };
+    let runs: Vec<Followed> = accepted.iter().map(followed).collect();
     follow_all_jobs(db, &runs).await
 }
 
@@ -64,7 +63,7 @@ async fn name_containers(db: &mut SqliteConnection, accepted: &[Accepted<'_>]) -
         let before = named.len();
         named.extend((1..).zip(ids).map(|(variant, id)| (one, variant, id.as_str())));
         let promised = one.row.variant_count.max(i64::try_from(named.len() - before).unwrap_or(i64::MAX));
-        owed.push(Debt { of: one.row.at(), owed: promised - one.row.owed, made: 0 });
+        owed.push(Debt { of: one.row.at(), owed: promised - one.row.owed });
     }
     let insert = (
         "INSERT INTO container (brief, variant, id, job, run, status, known_at) ",

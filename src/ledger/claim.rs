@@ -6,7 +6,7 @@ use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
 
 use super::ours::OurFailure;
-use super::rows::{At, Input, bind_at, follow_all_jobs, follow_jobs, note};
+use super::rows::{At, Followed, Input, follow_all_jobs, follow_jobs, note};
 use super::spent::spend_starts;
 use super::turns::{Chosen, Turn};
 use super::unmade::reject;
@@ -297,21 +297,12 @@ impl Claim {
             found.sort_by_key(|job| part.iter().position(|id| *id == job.id));
             claimed.append(&mut found);
         }
-        let mut runs: Vec<(At, i64)> =
-            claimed.iter().map(|job| ((job.brief, job.run), self.now_ms)).collect();
+        let mut runs: Vec<At> = claimed.iter().map(|job| (job.brief, job.run)).collect();
         // Jobs of one run count once.
         runs.sort_unstable();
         runs.dedup();
-        let submitted = (
-            "WITH claimed (brief, run, at) AS (",
-            ") UPDATE run SET submitted_at = claimed.at FROM claimed WHERE run.brief = claimed.brief AND run.run = claimed.run \
-             AND run.submitted_at IS NULL",
-        );
-        sets::change(db, submitted, &runs, |row, (of, at_ms)| {
-            bind_at(row, of);
-            row.push_bind(*at_ms);
-        })
-        .await?;
+        let followed = |of| Followed { of, at_ms: self.now_ms, submitted: true, touched: false };
+        let runs: Vec<Followed> = runs.into_iter().map(followed).collect();
         follow_all_jobs(db, &runs).await?;
         Ok(claimed)
     }

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::decide::{Decide, Received};
 use super::decision::Decision;
-use super::rows::{At, Note, Table, next_id, notes};
+use super::rows::{At, Note, notes};
 use super::totals::bump_all;
 use super::{LedgerError, sets};
 
@@ -37,11 +37,9 @@ impl Decide {
         db: &mut SqliteConnection,
         decided: &[Decided<'_>],
     ) -> Result<(), LedgerError> {
-        let first = next_id(db, Table::Delivery).await?;
-        let numbered: Vec<(i64, &Decided<'_>)> = (first..).zip(decided).collect();
-        let insert = ("INSERT INTO delivery (id, at, result, brief, run, message_id, redelivered) ", "");
-        sets::change(db, insert, &numbered, |row, (id, one)| {
-            row.push_bind(*id).push_bind(self.now_ms).push_bind(one.decision.word());
+        let insert = ("INSERT INTO delivery (at, result, brief, run, message_id, redelivered) ", "");
+        sets::change(db, insert, decided, |row, one| {
+            row.push_bind(self.now_ms).push_bind(one.decision.word());
             row.push_bind(one.at.map(|(brief, _)| brief)).push_bind(one.at.map(|(_, run)| run));
             row.push_bind(one.received.properties.message_id.clone()).push_bind(one.received.redelivered);
         })

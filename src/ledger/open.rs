@@ -315,6 +315,8 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .statement_cache_capacity(500)
         // What is open stays in memory, however much is finished.
         .pragma("cache_size", CACHE_KIB)
+        // What a statement sorts, or may have to take back, needs no file.
+        .pragma("temp_store", "MEMORY")
         // Emptying the log of changes costs an fsync of both files, so not every few commits.
         .pragma("wal_autocheckpoint", WAL_PAGES)
         // They hold bodies.

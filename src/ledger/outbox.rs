@@ -75,7 +75,7 @@ pub(super) async fn insert_dead_letter(
         ended_ms: None,
         made_ms: now_ms,
     };
-    insert_rows(db, id, &[row]).await
+    insert_messages(db, &[row]).await
 }
 
 /// Stores the record of a batch that has ended.
@@ -84,7 +84,6 @@ pub(super) async fn insert_batch_record(
     finished: &BatchFinished,
     now_ms: i64,
 ) -> Result<(), LedgerError> {
-    let id = next_id(db, Table::Outbox).await?;
     let message_id = finished.id().to_string();
     let row = NewRow {
         channel: "record",
@@ -100,7 +99,7 @@ pub(super) async fn insert_batch_record(
         ended_ms: None,
         made_ms: now_ms,
     };
-    insert_rows(db, id, &[row]).await
+    insert_messages(db, &[row]).await
 }
 
 /// A message that shall leave, before it has a number.
@@ -127,16 +126,15 @@ fn to_text(properties: &Properties, message_id: &str) -> Result<String, LedgerEr
         .map_err(|error| LedgerError::Corrupt(format!("properties of {message_id}: {error}")))
 }
 
-/// Stores messages that shall leave, numbered from `first` on.
-async fn insert_rows(db: &mut SqliteConnection, first: i64, rows: &[NewRow]) -> Result<(), LedgerError> {
-    let numbered: Vec<(i64, &NewRow)> = (first..).zip(rows).collect();
+/// Stores messages that shall leave, in this order.
+pub(super) async fn insert_messages(db: &mut SqliteConnection, rows: &[NewRow]) -> Result<(), LedgerError> {
     let insert = (
-        "INSERT INTO outbox (id, channel, input, message_id, kind, routing_key, body, properties, brief, run, variant, \
+        "INSERT INTO outbox (channel, input, message_id, kind, routing_key, body, properties, brief, run, variant, \
          ended_at, batch_id, credits, state, due_at, created_at) ",
         "",
     );
-    sets::change(db, insert, &numbered, |place, (id, row)| {
-        place.push_bind(*id).push_bind(row.channel).push_bind(row.input.clone());
+    sets::change(db, insert, rows, |place, row| {
+        place.push_bind(row.channel).push_bind(row.input.clone());
         place.push_bind(row.message_id.clone()).push_bind(row.kind.clone());
         place.push_bind(row.routing_key.clone()).push_bind(row.body.clone());
         place.push_bind(row.properties.clone()).push_bind(row.of.map(|(brief, _, _)| brief));
@@ -147,15 +145,6 @@ async fn insert_rows(db: &mut SqliteConnection, first: i64, rows: &[NewRow]) -> 
     })
     .await?;
     Ok(())
-}
-
-/// Stores records, in this order.
-pub(super) async fn insert_records(db: &mut SqliteConnection, rows: &[NewRow]) -> Result<(), LedgerError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let first = next_id(db, Table::Outbox).await?;
-    insert_rows(db, first, rows).await
 }
 
 /// What a record says about its container.
@@ -185,7 +174,7 @@ pub(super) async fn insert_container_record(
     now_ms: i64,
 ) -> Result<(), LedgerError> {
     let (row, said) = container_record(brief, run, part, now_ms)?;
-    insert_records(db, &[row]).await?;
+    insert_messages(db, &[row]).await?;
     notes(db, &[said]).await?;
     owe(db, (run.brief, run.run), 0, 1).await
 }
@@ -228,7 +217,7 @@ pub(super) async fn insert_brief_failed(
     record.finished_at = time(now_ms);
     owe(db, at, 1 - run.owed, 0).await?;
     let (row, said) = record_row(&brief, &run, (&record, None, now_ms), now_ms)?;
-    insert_records(db, &[row]).await?;
+    insert_messages(db, &[row]).await?;
     notes(db, &[said]).await?;
     owe(db, at, 0, 1).await?;
     let state = if error.code == "CANCELED" { BriefState::Canceled } else { BriefState::Failed };

@@ -172,9 +172,7 @@ pub(super) enum Table {
     Brief,
     Job,
     Outbox,
-    Delivery,
     Request,
-    History,
     Plan,
 }
 
@@ -184,9 +182,7 @@ impl Table {
             Self::Brief => "SELECT coalesce(max(id), 0) + 1 FROM brief",
             Self::Job => "SELECT coalesce(max(id), 0) + 1 FROM job",
             Self::Outbox => "SELECT coalesce(max(id), 0) + 1 FROM outbox",
-            Self::Delivery => "SELECT coalesce(max(id), 0) + 1 FROM delivery",
             Self::Request => "SELECT coalesce(max(id), 0) + 1 FROM request",
-            Self::History => "SELECT coalesce(max(id), 0) + 1 FROM history",
             Self::Plan => "SELECT coalesce(max(id), 0) + 1 FROM plan",
         }
     }
@@ -220,12 +216,10 @@ pub(super) async fn notes(db: &mut SqliteConnection, notes: &[Note]) -> Result<(
     if notes.is_empty() {
         return Ok(());
     }
-    let first = next_id(db, Table::History).await?;
-    let numbered: Vec<(i64, &Note)> = (first..).zip(notes).collect();
-    let insert = ("INSERT INTO history (id, brief, run, at, what, detail) ", "");
-    sets::change(db, insert, &numbered, |row, (id, note)| {
-        row.push_bind(*id).push_bind(note.of.0).push_bind(note.of.1).push_bind(note.at_ms);
-        row.push_bind(note.what).push_bind(note.detail.to_string());
+    let insert = ("INSERT INTO history (brief, run, at, what, detail) ", "");
+    sets::change(db, insert, notes, |row, note| {
+        bind_at(row, &note.of);
+        row.push_bind(note.at_ms).push_bind(note.what).push_bind(note.detail.to_string());
     })
     .await?;
     Ok(())
@@ -246,20 +240,17 @@ pub(super) async fn move_brief(
     state: BriefState,
     at_ms: i64,
 ) -> Result<(), LedgerError> {
+    sqlx::query("UPDATE run SET state = $3 WHERE brief = $1 AND run = $2")
+        .bind(of.0)
+        .bind(of.1)
+        .bind(state.word())
+        .execute(&mut *db)
+        .await?;
     move_briefs(db, &[Moved { of, state, at_ms }]).await
 }
 
-/// The same for many.
+/// Moves briefs whose current runs came into another state, each named once.
 pub(super) async fn move_briefs(db: &mut SqliteConnection, moved: &[Moved]) -> Result<(), LedgerError> {
-    let run = (
-        "WITH moved (brief, run, state) AS (",
-        ") UPDATE run SET state = moved.state FROM moved WHERE run.brief = moved.brief AND run.run = moved.run",
-    );
-    sets::change(db, run, moved, |row, one| {
-        bind_at(row, &one.of);
-        row.push_bind(one.state.word());
-    })
-    .await?;
     let brief = (
         "WITH moved (brief, run, state, at) AS (",
         ") UPDATE brief SET state = moved.state, changed_at = moved.at FROM moved \
@@ -278,75 +269,79 @@ pub(super) fn bind_at(row: &mut sets::Values<'_>, (brief, run): &At) {
     row.push_bind(*brief).push_bind(*run);
 }
 
+/// A run whose state shall follow from its jobs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Followed {
+    pub of: At,
+    pub at_ms: i64,
+    /// A POST of it is about to leave.
+    pub submitted: bool,
+    /// Something of it was accepted.
+    pub touched: bool,
+}
+
 /// The state of an open run follows from its jobs, trouble first; the brief moves with it.
-pub(super) async fn follow_jobs(db: &mut SqliteConnection, of: At, now_ms: i64) -> Result<(), LedgerError> {
-    follow_all_jobs(db, &[(of, now_ms)]).await
+pub(super) async fn follow_jobs(db: &mut SqliteConnection, of: At, at_ms: i64) -> Result<(), LedgerError> {
+    follow_all_jobs(db, &[Followed { of, at_ms, submitted: false, touched: false }]).await
 }
 
-/// The same for many, each at its time.
-pub(super) async fn follow_all_jobs(
-    db: &mut SqliteConnection,
-    runs: &[(At, i64)],
-) -> Result<(), LedgerError> {
-    let counts = (
-        "WITH followed (brief, run, at) AS (",
-        ") SELECT f.brief, f.run, f.at, count(*) FILTER (WHERE j.state = 'parked'), \
-         count(*) FILTER (WHERE j.state = 'submitting'), count(*) FILTER (WHERE j.state = 'running') \
-         FROM followed f LEFT JOIN job j ON j.brief = f.brief AND j.run = f.run GROUP BY f.brief, f.run, f.at",
+/// The same for many runs, each named once.
+pub(super) async fn follow_all_jobs(db: &mut SqliteConnection, runs: &[Followed]) -> Result<(), LedgerError> {
+    let run = (
+        "WITH followed (brief, run, at, submitted) AS (",
+        ") UPDATE run SET state = (SELECT CASE min(CASE j.state WHEN 'parked' THEN 1 WHEN 'submitting' THEN 2 WHEN 'running' THEN 3 END) \
+         WHEN 1 THEN 'parked' WHEN 2 THEN 'submitting' WHEN 3 THEN 'running' ELSE 'waiting' END \
+         FROM job j WHERE j.brief = run.brief AND j.run = run.run), \
+         submitted_at = CASE WHEN followed.submitted THEN coalesce(run.submitted_at, followed.at) ELSE run.submitted_at END \
+         FROM followed WHERE run.brief = followed.brief AND run.run = followed.run",
     );
-    let mut moved = Vec::with_capacity(runs.len());
-    for part in sets::parts(runs) {
-        let mut statement = sets::lists(counts, part, |row, (of, at_ms)| {
-            bind_at(row, of);
-            row.push_bind(*at_ms);
-        });
-        let counted: Vec<(i64, i64, i64, i64, i64, i64)> =
-            statement.build_query_as().fetch_all(&mut *db).await?;
-        for (brief, run, at_ms, parked, submitting, running) in counted {
-            let state = if parked > 0 {
-                BriefState::Parked
-            } else if submitting > 0 {
-                BriefState::Submitting
-            } else if running > 0 {
-                BriefState::Running
-            } else {
-                BriefState::Waiting
-            };
-            moved.push(Moved { of: (brief, run), state, at_ms });
-        }
-    }
-    move_briefs(db, &moved).await
+    sets::change(db, run, runs, |row, one| {
+        bind_at(row, &one.of);
+        row.push_bind(one.at_ms).push_bind(one.submitted);
+    })
+    .await?;
+    let brief = (
+        "WITH followed (brief, run, at, touched) AS (",
+        ") UPDATE brief SET state = r.state, changed_at = followed.at, touched = brief.touched OR followed.touched \
+         FROM followed CROSS JOIN run r WHERE r.brief = followed.brief AND r.run = followed.run \
+         AND brief.id = followed.brief AND brief.run = followed.run",
+    );
+    sets::change(db, brief, runs, |row, one| {
+        bind_at(row, &one.of);
+        row.push_bind(one.at_ms).push_bind(one.touched);
+    })
+    .await?;
+    Ok(())
 }
 
-/// By how much a run owes more records, and has made more.
+/// By how much a run owes more records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Debt {
     pub of: At,
     pub owed: i64,
-    pub made: i64,
 }
 
 /// Changes how many records a run owes and has made, and the running totals with it (P8).
 pub(super) async fn owe(db: &mut SqliteConnection, of: At, owed: i64, made: i64) -> Result<(), LedgerError> {
-    owe_all(db, &[Debt { of, owed, made }]).await
+    if owed == 0 && made == 0 {
+        return Ok(());
+    }
+    sqlx::query("UPDATE run SET owed = owed + $3, made = made + $4 WHERE brief = $1 AND run = $2")
+        .bind(of.0)
+        .bind(of.1)
+        .bind(owed)
+        .bind(made)
+        .execute(&mut *db)
+        .await?;
+    bump_all(db, &[("owed", owed), ("made", made), ("open", owed - made)]).await
 }
 
-/// The same for many.
-pub(super) async fn owe_all(db: &mut SqliteConnection, changes: &[Debt]) -> Result<(), LedgerError> {
-    let changes: Vec<Debt> =
-        changes.iter().filter(|change| change.owed != 0 || change.made != 0).copied().collect();
-    let statement = (
-        "WITH changed (brief, run, owed, made) AS (",
-        ") UPDATE run SET owed = run.owed + changed.owed, made = run.made + changed.made FROM changed \
-         WHERE run.brief = changed.brief AND run.run = changed.run",
-    );
-    sets::change(db, statement, &changes, |row, change| {
-        bind_at(row, &change.of);
-        row.push_bind(change.owed).push_bind(change.made);
-    })
-    .await?;
-    let (owed, made) = changes.iter().fold((0, 0), |(owed, made), one| (owed + one.owed, made + one.made));
-    bump_all(db, &[("owed", owed), ("made", made), ("open", owed - made)]).await
+/// Makes many runs owe more records, each named once.
+pub(super) async fn owe_all(db: &mut SqliteConnection, debts: &[Debt]) -> Result<(), LedgerError> {
+    for debt in debts.iter().filter(|debt| debt.owed != 0) {
+        owe(db, debt.of, debt.owed, 0).await?;
+    }
+    Ok(())
 }
 
 /// Milliseconds as a timestamp; what cannot be a time becomes 1970.

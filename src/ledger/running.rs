@@ -2,17 +2,12 @@
 //!
 //! Looking for new ones is cheap (two numbers a job, by an index), what they are is read only of those that are new.
 
-use std::fmt::Write as _;
-
 use futures::future::BoxFuture;
-use sqlx::AssertSqlSafe;
+use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
 
 use super::writer::Write;
-use super::{Ledger, LedgerError};
-
-/// Jobs that are named in one statement.
-const CHUNK: usize = 500;
+use super::{Ledger, LedgerError, sets};
 
 /// A job that is being followed.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,14 +44,16 @@ macro_rules! nobody_newer {
 }
 pub(super) use nobody_newer;
 
-/// `{open}` is the status of containers that are followed, `{jobs}` stands for the jobs.
-const DETAILS: &str = "SELECT j.id, j.project_id, j.kind, j.api_job_id, j.accepted_at, j.attempt_at, j.unknown_first_at, \
+/// What is to be known about jobs; between both parts the status of containers that are followed, after them the jobs.
+const DETAILS: (&str, &str) = (
+    "SELECT j.id, j.project_id, j.kind, j.api_job_id, j.accepted_at, j.attempt_at, j.unknown_first_at, \
     j.answered_ms, j.seen_before, \
     CASE WHEN j.kind <> 'generate' THEN 0 WHEN j.state = 'running' THEN \
       CASE WHEN r.owed > r.variant_count THEN r.owed ELSE r.variant_count END - (SELECT count(*) FROM container c WHERE c.brief = j.brief) \
     ELSE (SELECT count(*) FROM container c WHERE c.job = j.id AND c.status = 'lost' AND c.id = '') END AS unnamed, \
-    (SELECT group_concat(c.id, char(10)) FROM container c WHERE c.job = j.id AND c.status = '{open}') AS open \
-    FROM job j JOIN run r ON r.brief = j.brief AND r.run = j.run WHERE j.id IN ({jobs}) ORDER BY j.accepted_at, j.id";
+    (SELECT group_concat(c.id, char(10)) FROM container c WHERE c.job = j.id AND c.status = ",
+    ") AS open FROM job j JOIN run r ON r.brief = j.brief AND r.run = j.run WHERE j.id IN (",
+);
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -122,20 +119,11 @@ impl Ledger {
 
     async fn details(&self, jobs: &[i64], open: &'static str) -> Result<Vec<Running>, LedgerError> {
         let mut found = Vec::with_capacity(jobs.len());
-        for chunk in jobs.chunks(CHUNK) {
-            let mut places = String::new();
-            for place in 1..=chunk.len() {
-                let comma = if place == 1 { "" } else { ", " };
-                // Writing into memory cannot fail.
-                let _infallible = write!(places, "{comma}${place}");
-            }
-            // Nothing but a word of ours and the names of places goes into the text.
-            let text = DETAILS.replace("{open}", open).replace("{jobs}", &places);
-            let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(text));
-            for job in chunk {
-                query = query.bind(*job);
-            }
-            let rows = query.fetch_all(&self.reader().pool).await?;
+        for part in sets::parts(jobs) {
+            let mut query = QueryBuilder::new(DETAILS.0);
+            query.push_bind(open);
+            sets::push_ids(&mut query, DETAILS.1, part, ") ORDER BY j.accepted_at, j.id");
+            let rows: Vec<Row> = query.build_query_as().fetch_all(&self.reader().pool).await?;
             found.extend(rows.into_iter().map(Row::running));
         }
         Ok(found)

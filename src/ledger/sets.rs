@@ -10,9 +10,9 @@ use sqlx::sqlite::{Sqlite, SqliteConnection};
 
 use super::LedgerError;
 
-/// How many rows statements have: few lengths, so that each text is prepared once, and yet three parts at most for what
-/// one commit brings.
-const LENGTHS: [usize; 16] = [128, 96, 64, 48, 32, 24, 16, 12, 8, 7, 6, 5, 4, 3, 2, 1];
+/// How many rows statements have: few lengths, so that each text is prepared once, and yet few parts for what one
+/// commit brings.
+const LENGTHS: [usize; 17] = [256, 128, 96, 64, 48, 32, 24, 16, 12, 8, 7, 6, 5, 4, 3, 2, 1];
 
 /// The values of one row, to be bound in order.
 pub(super) type Values<'q> = Separated<'q, Sqlite, &'static str>;

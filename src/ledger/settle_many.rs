@@ -9,9 +9,10 @@ use std::collections::{HashMap, HashSet};
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
-use super::outbox::{NewRow, container_record, insert_records};
-use super::rows::{At, BriefRow, Debt, Moved, Note, RunRow, bind_at, detail, move_briefs, notes, owe_all};
+use super::outbox::{NewRow, container_record, insert_messages};
+use super::rows::{At, BriefRow, Moved, Note, RunRow, bind_at, detail, move_briefs, notes};
 use super::settle::{ContainerEnd, ContainerStates, JobRow, Of, Settle, Settled};
+use super::totals::bump_all;
 use super::{LedgerError, sets};
 
 /// Settles what is usual of these; `None` for what is to be settled alone.
@@ -121,9 +122,9 @@ impl Known {
 struct Changes {
     ends: Vec<EndedContainer>,
     records: Vec<NewRow>,
-    made: Vec<Debt>,
+    runs: Vec<ChangedRun>,
     jobs: Vec<EndedJob>,
-    runs: Vec<Moved>,
+    moved: Vec<Moved>,
     story: Vec<Note>,
 }
 
@@ -132,6 +133,13 @@ struct EndedContainer {
     variant: i64,
     job: i64,
     end: ContainerEnd,
+}
+
+/// A run that has made more records, and how it ended if it did.
+struct ChangedRun {
+    of: At,
+    made: i64,
+    over: Option<Moved>,
 }
 
 struct EndedJob {
@@ -155,17 +163,18 @@ impl Changes {
             self.ends.push(EndedContainer { brief, variant, job: settle.job, end });
         }
         let made = i64::try_from(settle.ends.len()).unwrap_or(i64::MAX);
-        self.made.push(Debt { of: job.at(), owed: 0, made });
         let over = self.end_job(settle, usual, run.made.saturating_add(made));
+        self.runs.push(ChangedRun { of: job.at(), made, over });
+        self.moved.extend(over);
         let name = format!("{}/{}/{}", brief.project_id, brief.batch_id, brief.brief_id);
         let format = job.format.clone().or_else(|| run.format.clone());
         let newly = vec![true; settle.ends.len()];
         let of = Of { brief: name, format, traceparent: run.traceparent.clone() };
-        Ok(Settled { newly, missing: 0, over, of })
+        Ok(Settled { newly, missing: 0, over: over.is_some(), of })
     }
 
-    /// Ends the job and its run if nothing of them is open any more; whether it does.
-    fn end_job(&mut self, settle: &Settle, usual: &Usual<'_>, made: i64) -> bool {
+    /// Ends the job and its run if nothing of them is open any more.
+    fn end_job(&mut self, settle: &Settle, usual: &Usual<'_>, made: i64) -> Option<Moved> {
         let Usual { job, run, containers, .. } = usual;
         let status_of = |one: &Container| {
             let end = settle.ends.iter().find(|end| end.container == one.id && one.job == settle.job);
@@ -173,15 +182,13 @@ impl Changes {
         };
         let of_job = containers.iter().filter(|one| one.job == settle.job).map(status_of);
         let (at_ms, of) = (settle.now_ms, job.at());
-        let ended = ContainerStates::count(of_job).job_state().filter(|_| made >= run.owed);
-        let Some(state) = ended else { return false };
+        let state = ContainerStates::count(of_job).job_state().filter(|_| made >= run.owed)?;
         self.jobs.push(EndedJob { id: settle.job, state, at_ms });
         let said = json!({ "job": settle.job, "state": state });
         self.story.push(Note { of, at_ms, what: "job ended", detail: said });
         let state = ContainerStates::count(containers.iter().map(status_of)).brief_state();
-        self.runs.push(Moved { of, state, at_ms });
         self.story.push(Note { of, at_ms, what: "ended", detail: detail("state", state.word()) });
-        true
+        Some(Moved { of, state, at_ms })
     }
 
     async fn write(self, db: &mut SqliteConnection) -> Result<(), LedgerError> {
@@ -198,8 +205,8 @@ impl Changes {
             })
             .await?;
         sets::all_changed("containers", self.ends.len(), changed)?;
-        insert_records(db, &self.records).await?;
-        owe_all(db, &self.made).await?;
+        insert_messages(db, &self.records).await?;
+        self.write_runs(db).await?;
         let ended = (
             "WITH ended (id, state, at) AS (",
             ") UPDATE job SET state = ended.state, finished_at = ended.at FROM ended \
@@ -210,16 +217,25 @@ impl Changes {
         })
         .await?;
         sets::all_changed("jobs", self.jobs.len(), changed)?;
-        move_briefs(db, &self.runs).await?;
-        let ended = (
-            "WITH ended (brief, run, at) AS (",
-            ") UPDATE run SET finished_at = ended.at FROM ended WHERE run.brief = ended.brief AND run.run = ended.run",
+        move_briefs(db, &self.moved).await?;
+        notes(db, &self.story).await
+    }
+
+    /// Each run has made more records, and may be over.
+    async fn write_runs(&self, db: &mut SqliteConnection) -> Result<(), LedgerError> {
+        let statement = (
+            "WITH changed (brief, run, made, state, at) AS (",
+            ") UPDATE run SET made = run.made + changed.made, state = coalesce(changed.state, run.state), \
+             finished_at = coalesce(changed.at, run.finished_at) FROM changed \
+             WHERE run.brief = changed.brief AND run.run = changed.run",
         );
-        sets::change(db, ended, &self.runs, |row, run| {
+        sets::change(db, statement, &self.runs, |row, run| {
             bind_at(row, &run.of);
-            row.push_bind(run.at_ms);
+            row.push_bind(run.made).push_bind(run.over.map(|over| over.state.word()));
+            row.push_bind(run.over.map(|over| over.at_ms));
         })
         .await?;
-        notes(db, &self.story).await
+        let made = self.runs.iter().map(|run| run.made).sum::<i64>();
+        bump_all(db, &[("made", made), ("open", -made)]).await
     }
 }

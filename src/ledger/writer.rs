@@ -1,10 +1,10 @@
 //! The one writer: a task that owns the one write connection and commits in groups.
 //!
 //! Callers hand in a [`Write`] and wait for its commit; whatever waits together shares one transaction and one
-//! fsync. Each write runs in a savepoint of its own, so one that fails takes nobody with it; those of one type that are
-//! better done together (`VALUES` lists) share one, and if that fails each is done alone. When the commit itself
-//! fails nothing is assumed: every write of the group is tried again in a transaction of its own on a fresh
-//! connection, and each caller hears its own result. Nothing here runs under `select!` or `timeout`: a caller that
+//! fsync, and those of one type that are better done together (`VALUES` lists) share their statements. When one fails,
+//! which is rare, the transaction is begun anew with a savepoint for each write, so that it takes nobody with it. When
+//! the commit itself fails nothing is assumed: every write of the group is tried again in a transaction of its own on a
+//! fresh connection, and each caller hears its own result. Nothing here runs under `select!` or `timeout`: a caller that
 //! goes away loses the answer, never the write.
 
 use std::any::{Any, TypeId, type_name};
@@ -25,7 +25,7 @@ use crate::telemetry::Metrics;
 /// Writes that may wait; further callers wait for a place.
 const QUEUE: usize = 1_024;
 /// Writes that share one commit at most.
-const GROUP: usize = 256;
+const GROUP: usize = 1_024;
 
 /// One unit of work on the ledger. It may run more than once (after a failed commit), each time on a state in which
 /// it has not run, so it takes `&self`.
@@ -89,7 +89,8 @@ impl Writer {
             standing: standing.clone(),
             _lock: lock,
         };
-        tokio::spawn(run(receiver, state));
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || runtime.block_on(run(receiver, state)));
         Self { queue: sender, standing }
     }
 
@@ -262,30 +263,30 @@ impl State {
         self.metrics.ledger_commit_rows.observe(rows as f64);
     }
 
-    /// Runs every job, or set of jobs, in a savepoint of one transaction. `Err`: nothing of it is committed.
+    /// Runs every job in one transaction. `Err`: nothing of it is committed.
     async fn transaction(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
         let connection = match self.connection.as_mut() {
             Some(connection) => connection,
             None => self.connection.insert(self.options.connect().await?),
         };
+        // They all wait, so their order is ours; those of one set keep theirs. Sets go first: what they end makes
+        // room for what is claimed.
+        group.sort_by_key(|job| (job.set().is_none(), job.set()));
         let mut outer = connection.begin_with("BEGIN IMMEDIATE").await?;
-        if let [alone] = &mut *group {
-            // Its own transaction is its savepoint.
-            if !alone.run(&mut outer).await {
-                // `SQLite` may have rolled back already (a full disk); the write's own error is the one to tell.
-                if let Err(error) = outer.rollback().await {
-                    tracing::debug!(%error, "rolling back a write that failed");
-                    self.reopen().await;
-                }
+        if !run_all(&mut outer, group).await {
+            // `SQLite` may have rolled back already (a full disk); the write's own error is the one to tell.
+            if let Err(error) = outer.rollback().await {
+                tracing::debug!(%error, "rolling back writes that failed");
+                self.reopen().await;
+                return if group.len() == 1 { Ok(()) } else { Err(error.into()) };
+            }
+            if group.len() == 1 {
                 return Ok(());
             }
-        } else {
-            // They all wait, so their order is ours; those of one set keep theirs. Sets go first: what they end makes
-            // room for what is claimed.
-            group.sort_by_key(|job| (job.set().is_none(), job.set()));
-            for set in group.chunk_by_mut(|one, next| one.set().is_some() && one.set() == next.set()) {
-                run_set(&mut outer, set).await?;
-            }
+            // One of them failed, which is rare: once more, so that it takes nobody with it.
+            let Some(connection) = self.connection.as_mut() else { return Err(LedgerError::Closed) };
+            outer = connection.begin_with("BEGIN IMMEDIATE").await?;
+            run_apart(&mut outer, group).await?;
         }
         each_reached(group, "before_commit");
         outer.commit().await?;
@@ -303,24 +304,31 @@ impl State {
     }
 }
 
-/// Runs jobs together as far as that can be done, each of the others in a savepoint of its own.
-async fn run_set(outer: &mut SqliteConnection, set: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
-    for job in set.iter_mut() {
-        job.forget_result();
-    }
-    if let [first, others @ ..] = &mut *set
-        && !others.is_empty()
-    {
-        let mut inner = outer.begin().await?;
-        match first.run_together(others, &mut inner).await {
-            Ok(()) => inner.commit().await?,
-            Err(error) => {
-                tracing::debug!(%error, writes = set.len(), "not done together; each is done alone");
-                inner.rollback().await?;
+/// Runs jobs, those of one set together as far as that can be done; `false`: one failed.
+async fn run_all(outer: &mut SqliteConnection, group: &mut [Box<dyn Job>]) -> bool {
+    for set in group.chunk_by_mut(|one, next| one.set().is_some() && one.set() == next.set()) {
+        for job in set.iter_mut() {
+            job.forget_result();
+        }
+        if let [first, others @ ..] = &mut *set
+            && !others.is_empty()
+            && let Err(error) = first.run_together(others, outer).await
+        {
+            tracing::debug!(%error, writes = set.len(), "not done together; each is done alone");
+            return false;
+        }
+        for job in set.iter_mut().filter(|job| !job.has_result()) {
+            if !job.run(outer).await {
+                return false;
             }
         }
     }
-    for job in set.iter_mut().filter(|job| !job.has_result()) {
+    true
+}
+
+/// Runs each job alone, in a savepoint of its own.
+async fn run_apart(outer: &mut SqliteConnection, group: &mut [Box<dyn Job>]) -> Result<(), LedgerError> {
+    for job in group {
         let mut inner = outer.begin().await?;
         if job.run(&mut inner).await {
             inner.commit().await?;

@@ -21,7 +21,7 @@ use super::Rate;
 const PREFETCH: usize = 500;
 const PUBLISHED_AT_ONCE: u32 = 256;
 /// So many that the ledger is what limits, and not who waits for it.
-const CONCURRENCY: u32 = 500;
+const CONCURRENCY: u32 = 1_000;
 
 /// When there is nothing to publish yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);

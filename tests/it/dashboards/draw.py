@@ -17,7 +17,20 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 CELL = 0.62  # inches of a column
 LINE = 0.42  # inches of a line
-COLORS = {"green": "#37872d", "yellow": "#e0a000", "red": "#c4162a"}
+COLORS = {
+    "green": "#37872d",
+    "dark-green": "#19730e",
+    "light-green": "#73bf69",
+    "yellow": "#e0a000",
+    "orange": "#ff780a",
+    "red": "#c4162a",
+    "dark-red": "#8b0f1c",
+    "purple": "#8f3bb8",
+    "super-light-blue": "#c0d8ff",
+    "light-blue": "#8ab8ff",
+    "blue": "#3274d9",
+    "dark-blue": "#1250b0",
+}
 
 
 def number(value, unit):
@@ -59,6 +72,15 @@ def color(panel, value):
     return COLORS.get(reached[-1], "gray")
 
 
+def line_colors(panel):
+    """The series that have a color of their own."""
+    found = {}
+    for override in panel["fieldConfig"]["overrides"]:
+        fixed = override["properties"][0]["value"]["fixedColor"]
+        found[override["matcher"]["options"]] = COLORS.get(fixed, fixed)
+    return found
+
+
 def nothing(axes, panel):
     axes.axis("off")
     axes.text(0.5, 0.45, panel["fieldConfig"]["defaults"]["noValue"], ha="center", va="center", color="gray", fontsize=11)
@@ -91,22 +113,24 @@ def draw_lines(axes, panel, answers):
     first = min(min(points) for _, points in lines)
     times = sorted({at for _, points in lines for at in points})
     below = [0.0] * len(times)
+    own = line_colors(panel)
     for label, points in lines:
         values = [points.get(at, math.nan) for at in times]
         if stacked:
             top = [b + (0 if math.isnan(v) else v) for b, v in zip(below, values)]
-            axes.fill_between([at - first for at in times], below, top, alpha=0.75, label=label, step="mid", linewidth=0)
+            axes.fill_between([at - first for at in times], below, top, color=own.get(label), alpha=0.75, label=label, step="mid", linewidth=0)
             below = top
         else:
-            axes.plot([at - first for at in times], values, label=label, linewidth=1.3)
+            axes.plot([at - first for at in times], values, color=own.get(label), label=label, linewidth=1.3)
     top = max([*below, *(value for _, points in lines for value in points.values() if math.isfinite(value))])
-    axes.set_ylim(min(0, axes.get_ylim()[0]), top * 1.1 or 1)
+    # Room for the legend.
+    axes.set_ylim(min(0, axes.get_ylim()[0]), top * 1.3 or 1)
     if not stacked:
         for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1:]:
-            if kind.get("thresholdsStyle", {}).get("mode") == "line" and step["value"] < top * 1.1:
+            if kind.get("thresholdsStyle", {}).get("mode") == "line" and step["value"] < top * 1.3:
                 axes.axhline(step["value"], color=COLORS[step["color"]], linewidth=0.8, linestyle="--")
     axes.yaxis.set_major_formatter(lambda value, _: number(value, unit))
-    axes.legend(fontsize=6, ncols=3, loc="upper left", framealpha=0.7)
+    axes.legend(fontsize=6, ncols=max(1, panel["gridPos"]["w"] // 3), loc="upper left", framealpha=0.7)
     axes.tick_params(labelsize=6)
 
 
@@ -138,6 +162,7 @@ def draw_gauge(axes, panel, answers):
     bars.sort(key=lambda bar: bar[1])
     drawn = axes.barh([label for label, _ in bars], [value for _, value in bars])
     axes.bar_label(drawn, [number(value, "short") for _, value in bars], fontsize=6)
+    axes.margins(x=0.12)
     axes.tick_params(labelsize=6)
 
 
@@ -183,7 +208,7 @@ def main(path):
             continue
         # Room for the title above, and the axes at the left and below.
         bare = panel["type"] in ("stat", "table")
-        left, below = (0.15, 0.15) if bare else (1.5 if panel["type"] in ("bargauge", "heatmap") else 0.9, 0.8)
+        left, below = (0.15, 0.15) if bare else ({"bargauge": 2.4, "heatmap": 1.5}.get(panel["type"], 0.9), 0.8)
         box = [
             (place["x"] + left) / 24,
             bottom + below / (height + 1),

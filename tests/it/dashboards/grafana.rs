@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::panel::{Dashboard, GREEN, Panel, Show};
+use super::panel::{Dashboard, GREEN, LINES, Panel, Show};
 use super::runbook;
 
 /// Of the runbook's dashboard.
@@ -139,8 +139,23 @@ fn fields(panel: &Panel) -> Value {
             "mappings": mappings,
             "custom": drawing(panel),
         },
-        "overrides": [],
+        "overrides": lines(panel),
     })
+}
+
+/// Lines that have a color of their own.
+fn lines(panel: &Panel) -> Vec<Value> {
+    let over_time = matches!(panel.show, Show::Lines | Show::Areas | Show::Bars);
+    let of_panel = LINES
+        .iter()
+        .filter(|(legend, _)| over_time && panel.queries.iter().any(|query| query.legend == *legend));
+    let fixed = |(name, color): &(&str, &str)| {
+        json!({
+            "matcher": {"id": "byName", "options": name},
+            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
+        })
+    };
+    of_panel.flat_map(|(_, colors)| colors.iter().map(fixed)).collect()
 }
 
 /// How lines are drawn.

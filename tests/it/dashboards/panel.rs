@@ -4,6 +4,59 @@ pub const GREEN: &str = "green";
 pub const YELLOW: &str = "yellow";
 pub const RED: &str = "red";
 
+/// What a line or an area is drawn in, by what its legend says: the same everywhere, and never a failure in green.
+pub const LINES: [(&str, &[(&str, &str)]); 4] = [
+    (
+        "{{state}}",
+        &[
+            ("completed", GREEN),
+            ("partial", YELLOW),
+            ("failed", RED),
+            ("canceled", "#808080"),
+            ("parked", "purple"),
+            ("held", "orange"),
+            ("scheduled", "super-light-blue"),
+            ("waiting", "light-blue"),
+            ("ready", "light-blue"),
+            ("submitting", "blue"),
+            ("running", "dark-blue"),
+        ],
+    ),
+    (
+        "{{outcome}}",
+        &[
+            ("accepted", GREEN),
+            ("refused", RED),
+            ("unknown", "purple"),
+            ("rate_limited", YELLOW),
+            ("held", "orange"),
+        ],
+    ),
+    (
+        "{{type}}",
+        &[
+            ("container.completed", GREEN),
+            ("container.failed", RED),
+            ("container.canceled", "#808080"),
+            ("brief.failed", "dark-red"),
+            ("batch.finished", "blue"),
+        ],
+    ),
+    (
+        "{{result}}",
+        &[
+            ("new", GREEN),
+            ("rerun", "dark-green"),
+            ("replaced", "light-green"),
+            ("duplicate", "light-blue"),
+            ("republished", "blue"),
+            ("invalid", YELLOW),
+            ("conflict", "orange"),
+            ("unreadable", RED),
+        ],
+    ),
+];
+
 /// A dashboard, from top to bottom.
 pub struct Dashboard {
     /// Its address in Grafana, and the name of its file.

@@ -64,12 +64,12 @@ fn health() -> Row {
 
 fn stuck() -> Row {
     let panels = vec![
-        Panel::lines("Due against started", "Jobs that may start now, and how many started a minute. Due without starts is stuck, unless something is held.")
+        Panel::lines("Due against started", "Jobs whose time has come, held ones too, and how many started a minute. Due without starts is stuck, unless something is held.")
             .size(8, 8)
             .ask("due", format!("sum({})", of("briefd_jobs_due", "")))
             .ask("starts a minute", format!("sum({})", of("briefd:starts:per_minute", "")))
             .runbook("BriefdStuck"),
-        Panel::lines("Oldest job by state", "A line that only rises is a job that does not move.")
+        Panel::lines("Oldest job by state", "A line that only rises is a job that does not move, or that is held.")
             .size(8, 8)
             .unit("s")
             .ask("{{state}}", format!("max by (state) ({})", of("briefd_jobs_oldest_seconds", r#"state=~"ready|submitting|running""#)))
@@ -116,10 +116,10 @@ fn held() -> Row {
         .runbook("BriefdRateLimited"),
         Panel::lines(
             "Intake paused",
-            "1: no messages were taken for a minute. `backlog` is by design; `ledger` is not.",
+            "1: no messages are taken. `backlog` is by design; `ledger`: a commit takes over two seconds.",
         )
         .size(4, 8)
-        .ask("{{reason}}", format!("max by (reason) (min_over_time({}[1m]))", of("briefd_intake_paused", "")))
+        .ask("{{reason}}", format!("max by (reason) ({})", of("briefd_intake_paused", "")))
         .runbook("BriefdIntakePaused"),
         Panel::bars("POSTs by outcome", "A minute. `unknown`: no answer came; `rate_limited`: told to wait.")
             .size(4, 8)
