@@ -10,6 +10,7 @@
 //! - `judge`: what must be true in the end. It is not the checker of `tests/it/support`: that one is told which runs there
 //!   must be and judges messages as AMQP carries them, and nobody can tell that of a random life. This one knows the whole
 //!   world instead: each message that was sent, what the API told wrongly and for how long.
+//! - `statements`: how the ledger answers whatever is asked in such lives.
 //! - `races`: lives that are written down, each a race by name, or a bug that was found here.
 //!
 //! # What it catches
@@ -37,6 +38,7 @@ mod ops;
 mod process;
 mod races;
 mod scenes;
+mod statements;
 mod untrue;
 mod world;
 
@@ -74,10 +76,7 @@ fn live(switches: &Switches, ops: &[Op]) -> Result<(), String> {
 
 /// Lives the list of this number; says what was wrong, with the shortest list that shows it.
 fn live_numbered(seed: u64) -> Result<(), String> {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config { failure_persistence: None, max_shrink_iters: SHRINKS, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let mut runner = runner(seed);
     let tree = life().new_tree(&mut runner).map_err(|reason| reason.to_string())?;
     let ended = runner.run_one(tree, |(switches, ops)| live(&switches, &ops).map_err(TestCaseError::fail));
     match ended {
@@ -87,6 +86,14 @@ fn live_numbered(seed: u64) -> Result<(), String> {
         }
         Err(TestError::Abort(why)) => Err(why.to_string()),
     }
+}
+
+/// Draws the list of this number.
+fn runner(seed: u64) -> TestRunner {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config { failure_persistence: None, max_shrink_iters: SHRINKS, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
 fn number(name: &str, default: u64) -> u64 {

@@ -70,11 +70,12 @@ pub async fn run(
     if args.watch { look.watch(out).await } else { look.once(&args, out).await }
 }
 
-struct Look<'a> {
-    reader: Reader,
-    batch: Option<&'a str>,
-    settings: &'a Settings,
-    clock: &'a Clock,
+/// Who looks at the ledger, perhaps again and again.
+pub(super) struct Look<'a> {
+    pub reader: Reader,
+    pub batch: Option<&'a str>,
+    pub settings: &'a Settings,
+    pub clock: &'a Clock,
 }
 
 impl Look<'_> {
@@ -92,9 +93,12 @@ impl Look<'_> {
 
     async fn watch(&self, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let paint = Paint::of_stdout();
-        let page = async || Ok(text::page(&self.facts().await?, self.settings, paint));
-        watch::watch(WATCH_STEP, self.clock, out, page).await?;
+        watch::watch(WATCH_STEP, self.clock, out, async || self.page(paint).await).await?;
         Ok(Outcome::Done)
+    }
+
+    pub(super) async fn page(&self, paint: Paint) -> anyhow::Result<String> {
+        Ok(text::page(&self.facts().await?, self.settings, paint))
     }
 
     async fn facts(&self) -> anyhow::Result<Facts> {

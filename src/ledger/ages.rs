@@ -48,7 +48,9 @@ impl Ledger {
     /// Whether anything of this input is still under way: a job that is open, or a message that has not left.
     pub async fn is_busy(&self) -> Result<bool, LedgerError> {
         Ok(sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM job WHERE state = 'ready' AND input = $1) \
+            // Each part has an index of its own on what is open.
+            "SELECT EXISTS (SELECT 1 FROM job WHERE state = 'ready' AND claim IS NULL AND input = $1) \
+             OR EXISTS (SELECT 1 FROM job WHERE state = 'ready' AND claim IS NOT NULL AND input = $1) \
              OR EXISTS (SELECT 1 FROM job WHERE state = 'submitting' AND input = $1) \
              OR EXISTS (SELECT 1 FROM job WHERE state = 'running' AND input = $1) \
              OR EXISTS (SELECT 1 FROM outbox WHERE state = 'pending' AND input = $1)",

@@ -60,6 +60,8 @@ mod whose;
 mod writer;
 
 #[cfg(test)]
+pub(crate) mod statements;
+#[cfg(test)]
 mod tests;
 
 pub use ages::Ages;
@@ -83,7 +85,7 @@ pub use plan::{
     ApprovePlan, Approved, CanaryEnded, Content, NewPlan, NewPlanRow, PlanEnds, PlanRow, PlanState, PlanStep,
     StartPlanned, StoredPlan, Take,
 };
-pub use prune::{Prune, Pruned};
+pub use prune::{PruneMark, PruneStep, Pruned};
 pub use read::{
     BriefFilter, BriefFound, BriefLine, CodeCount, ContainerStory, HistoryLine, HoldStory, JobStory,
     LateRows, Pace, ParkedBrief, RecentBatch, RecordFilter, RecordStory, RerunFilter, Rerunnable, RunStory,

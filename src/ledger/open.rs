@@ -263,11 +263,8 @@ impl Reader {
     }
 
     async fn connect(path: &Path) -> Result<Self, LedgerError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .read_only(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .disable_statement_logging();
+        let options =
+            quiet(SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT));
         let pool = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options)
@@ -300,7 +297,7 @@ impl Reader {
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("src/ledger/migrations");
 
 fn connect_options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         // Before WAL: changing the mode needs the lock too.
@@ -318,9 +315,17 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         // What a statement sorts, or may have to take back, needs no file.
         .pragma("temp_store", "MEMORY")
         // Emptying the log of changes costs an fsync of both files, so not every few commits.
-        .pragma("wal_autocheckpoint", WAL_PAGES)
-        // They hold bodies.
-        .disable_statement_logging()
+        .pragma("wal_autocheckpoint", WAL_PAGES);
+    quiet(options)
+}
+
+/// Statements are not logged: they hold bodies.
+pub(super) fn quiet(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    #[cfg(test)]
+    if super::statements::is_recorded() {
+        return super::statements::told(options);
+    }
+    options.disable_statement_logging()
 }
 
 pub(super) fn unusable(path: &Path) -> impl FnOnce(sqlx::Error) -> LedgerError {

@@ -4,8 +4,11 @@
 //! repeat of it is still known, and not bought again. All else of it goes.
 //!
 //! Never pruned is what is open, unknown, parked, given up as lost (a result may still come), not published yet, or
-//! part of a batch of which something is open or younger: a batch is told of as a whole. Steps are small, because
-//! everything else of the ledger waits for each.
+//! part of a batch of which something is open or younger: a batch is told of as a whole.
+//!
+//! Steps are small, because everything else of the ledger waits for each. What may go is looked for beside the writer, from
+//! where the step before has ended: a hundred thousand briefs that may not (of one batch in which something is parked)
+//! are walked over once a look, and nobody waits for that.
 //!
 //! Plans of reruns go by their own age, unless they are being carried out. What they started belongs to its briefs.
 
@@ -16,21 +19,26 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::totals::bump;
 use super::writer::Write;
-use super::{LedgerError, Reader};
+use super::{Ledger, LedgerError, Reader};
 
 /// A step that has taken so long leaves the rest to the next one.
 const LONG: Duration = Duration::from_millis(15);
 
-/// One step of pruning.
+/// What one step of pruning is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Prune {
+pub struct PruneStep {
     /// What ended before this, milliseconds since 1970.
     pub before_ms: i64,
-    /// Briefs at most, and as many dead letters.
+    /// Where the step before ended.
+    pub after: PruneMark,
+    /// Briefs at most, and as many dead letters, or rows of plans.
     pub limit: u32,
     /// Milliseconds since 1970.
     pub now_ms: i64,
 }
+
+/// A place in the row of what has ended, oldest first: when that was, and the brief. The default is before all.
+pub type PruneMark = (i64, i64);
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +49,19 @@ pub struct Pruned {
     pub set_aside: usize,
     /// Rows of plans that nobody carries out any more.
     pub planned: usize,
+    /// Where the next step begins.
+    pub after: PruneMark,
+    /// There is nothing more to do.
+    pub is_over: bool,
     /// How long everything else of the ledger waited for it, the commit aside.
     pub took: Duration,
+}
+
+/// One step, of briefs that were found beside the writer.
+#[derive(Debug)]
+pub(super) struct Prune {
+    step: PruneStep,
+    found: Vec<PruneMark>,
 }
 
 macro_rules! prunable {
@@ -60,8 +79,14 @@ macro_rules! prunable {
     };
 }
 
-pub(super) const PRUNABLE: &str =
-    concat!("SELECT b.id ", prunable!(), " ORDER BY b.changed_at, b.id LIMIT $2");
+pub(super) const PRUNABLE: &str = concat!(
+    "SELECT b.changed_at, b.id ",
+    prunable!(),
+    " AND b.changed_at >= $2 AND (b.changed_at > $2 OR b.id > $3) ORDER BY b.changed_at, b.id LIMIT $4"
+);
+
+/// Whether it still may go.
+const STILL_PRUNABLE: &str = concat!("SELECT EXISTS (SELECT 1 ", prunable!(), " AND b.id = $2)");
 
 pub(super) const DEAD_SENT: &str = "SELECT id FROM outbox WHERE channel = 'dead_letter' \
     AND state IN ('sent', 'dropped') AND created_at < $1 ORDER BY created_at, id LIMIT $2";
@@ -73,27 +98,49 @@ pub(super) const SET_ASIDE: &str =
 pub(super) const OLD_PLAN: &str = "SELECT id FROM plan WHERE state IN ('draft', 'planned', 'stopped', 'started') \
     AND changed_at < $1 AND id < (SELECT max(id) FROM plan) ORDER BY changed_at, id LIMIT 1";
 
+impl Ledger {
+    /// Takes one step of pruning.
+    pub async fn prune(&self, step: PruneStep) -> Result<Pruned, LedgerError> {
+        self.write(step.found(self.reader()).await?).await
+    }
+}
+
+impl PruneStep {
+    /// Looks for what may go, beside the writer.
+    pub(super) async fn found(self, reader: &Reader) -> Result<Prune, LedgerError> {
+        let found = sqlx::query_as(PRUNABLE)
+            .bind(self.before_ms)
+            .bind(self.after.0)
+            .bind(self.after.1)
+            .bind(self.limit)
+            .fetch_all(&reader.pool)
+            .await?;
+        Ok(Prune { step: self, found })
+    }
+}
+
 impl Write for Prune {
     type Out = Pruned;
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Pruned, LedgerError>> {
         Box::pin(async move {
             let began = Instant::now();
-            let mut pruned = Pruned::default();
-            for brief in self.ids(db, PRUNABLE).await? {
-                // One at least, however slow the disk: a step without any says that nothing is left.
+            let mut pruned = Pruned { after: self.step.after, ..Pruned::default() };
+            for &mark in &self.found {
+                // One at least, however slow the disk.
                 if pruned.briefs > 0 && began.elapsed() >= LONG {
                     break;
                 }
-                self.bury(db, brief).await?;
-                pruned.briefs += 1;
+                pruned.briefs += usize::from(self.bury_if_over(db, mark.1).await?);
+                pruned.after = mark;
             }
             // One thing in a step where the first one takes long.
-            if pruned.briefs == 0 {
+            if self.found.is_empty() {
                 pruned.set_aside = self.forget_set_aside(db).await?;
-            }
-            if pruned.briefs + pruned.set_aside == 0 {
-                pruned.planned = self.forget_plan(db).await?;
+                if pruned.set_aside == 0 {
+                    pruned.planned = self.forget_plan(db).await?;
+                }
+                pruned.is_over = pruned.set_aside + pruned.planned == 0;
             }
             Ok(Pruned { took: began.elapsed(), ..pruned })
         })
@@ -102,7 +149,20 @@ impl Write for Prune {
 
 impl Prune {
     async fn ids(&self, db: &mut SqliteConnection, query: &'static str) -> Result<Vec<i64>, LedgerError> {
-        Ok(sqlx::query_scalar(query).bind(self.before_ms).bind(self.limit).fetch_all(db).await?)
+        Ok(sqlx::query_scalar(query).bind(self.step.before_ms).bind(self.step.limit).fetch_all(db).await?)
+    }
+
+    /// Somebody may have asked for it again since it was found.
+    async fn bury_if_over(&self, db: &mut SqliteConnection, brief: i64) -> Result<bool, LedgerError> {
+        let is_over: bool = sqlx::query_scalar(STILL_PRUNABLE)
+            .bind(self.step.before_ms)
+            .bind(brief)
+            .fetch_one(&mut *db)
+            .await?;
+        if is_over {
+            self.bury(db, brief).await?;
+        }
+        Ok(is_over)
     }
 
     /// Leaves a tombstone of a brief. What the totals count of it (P8) is counted as pruned instead.
@@ -143,7 +203,7 @@ impl Prune {
         }
         sqlx::query("UPDATE brief SET pruned_at = $2 WHERE id = $1")
             .bind(brief)
-            .bind(self.now_ms)
+            .bind(self.step.now_ms)
             .execute(db)
             .await?;
         Ok(())
@@ -172,14 +232,14 @@ impl Prune {
     /// Part of the oldest plan, and the plan itself with the last of its rows; returns how many rows.
     async fn forget_plan(&self, db: &mut SqliteConnection) -> Result<usize, LedgerError> {
         let plan: Option<i64> =
-            sqlx::query_scalar(OLD_PLAN).bind(self.before_ms).fetch_optional(&mut *db).await?;
+            sqlx::query_scalar(OLD_PLAN).bind(self.step.before_ms).fetch_optional(&mut *db).await?;
         let Some(plan) = plan else { return Ok(0) };
         let rows = sqlx::query(
             "DELETE FROM plan_row WHERE plan = $1 \
              AND place IN (SELECT place FROM plan_row WHERE plan = $1 ORDER BY place LIMIT $2)",
         )
         .bind(plan)
-        .bind(self.limit)
+        .bind(self.step.limit)
         .execute(&mut *db)
         .await?
         .rows_affected();

@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use super::open::quiet;
 use super::rows::{Table, next_id};
 use super::writer::Write;
 use super::{LedgerError, Reader};
@@ -56,13 +57,11 @@ pub(super) async fn beside(path: &Path) -> Result<SqliteConnection, LedgerError>
     if !path.exists() {
         return Err(LedgerError::Missing(path.to_owned()));
     }
-    Ok(SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(std::time::Duration::from_secs(10))
-        .foreign_keys(true)
-        .disable_statement_logging()
-        .connect()
-        .await?)
+        .foreign_keys(true);
+    Ok(quiet(options).connect().await?)
 }
 
 impl Reader {

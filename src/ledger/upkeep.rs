@@ -7,12 +7,10 @@ use futures::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::open::set_meta;
+use super::open::{quiet, set_meta};
 use super::writer::Write;
 use super::{Ledger, LedgerError, Reader};
 
-/// How long emptying the log waits for readers: everybody who writes waits meanwhile.
-const CHECKPOINT_WAIT: Duration = Duration::from_millis(50);
 const PRUNE_BEFORE: &str = "prune_before";
 
 impl Reader {
@@ -38,17 +36,16 @@ impl Reader {
 }
 
 impl Ledger {
-    /// Empties the log of changes (`-wal`) into the ledger, unless somebody reads. `true`: done.
+    /// Empties the log of changes (`-wal`) into the ledger, unless somebody reads for longer than `patience`: everybody
+    /// who writes waits meanwhile. `true`: done.
     ///
     /// `SQLite` does so by itself, but only when nobody is reading; under readers that overlap without a gap the log
     /// would grow without end.
-    pub async fn checkpoint(&self) -> Result<bool, LedgerError> {
-        let mut connection = SqliteConnectOptions::new()
-            .filename(self.reader().path())
-            .busy_timeout(CHECKPOINT_WAIT)
-            .disable_statement_logging()
-            .connect()
-            .await?;
+    pub async fn checkpoint(&self, patience: Duration) -> Result<bool, LedgerError> {
+        let options = SqliteConnectOptions::new().filename(self.reader().path()).busy_timeout(patience);
+        let mut connection = quiet(options).connect().await?;
+        // Most of it without anybody waiting: emptying it then takes a moment.
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await?;
         let (busy, _, _): (i64, i64, i64) =
             sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
         connection.close().await?;

@@ -16,6 +16,14 @@ pub struct WaitingPart {
     pub n: i64,
 }
 
+/// Whether a job is of one of the batches in the list.
+macro_rules! held {
+    () => {
+        "EXISTS (SELECT 1 FROM json_each($2) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
+         AND json_extract(held.value, '$[0]') IN ('', project_id))"
+    };
+}
+
 impl Reader {
     /// What waits for a start, by batch, at `now_ms`. Reads all that waits, which is at most
     /// `intake.max_backlog`: a second for a hundred thousand, so not every two seconds, and not while nothing is held.
@@ -57,12 +65,17 @@ impl Ledger {
     /// Whether everything of this input that is still open belongs to these batches (as in [`super::Claim::held_batches`]),
     /// and nothing waits to be sent.
     pub async fn waits_only_for(&self, batches: &[(String, String)]) -> Result<bool, LedgerError> {
-        let other: i64 = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM job WHERE input = $1 AND state IN ('ready', 'submitting', 'running') \
-             AND NOT (state <> 'running' AND claim IS NULL AND EXISTS (SELECT 1 FROM json_each($2) AS held \
-             WHERE json_extract(held.value, '$[1]') = batch_id AND json_extract(held.value, '$[0]') IN ('', project_id)))) \
-             OR EXISTS (SELECT 1 FROM outbox WHERE input = $1 AND state = 'pending')",
-        )
+        // Each part has an index of its own on what is open.
+        let other: i64 = sqlx::query_scalar(concat!(
+            "SELECT EXISTS (SELECT 1 FROM job WHERE input = $1 AND state = 'running') \
+             OR EXISTS (SELECT 1 FROM job WHERE input = $1 AND state = 'ready' AND claim IS NOT NULL) \
+             OR EXISTS (SELECT 1 FROM job WHERE input = $1 AND state = 'submitting' AND claim IS NOT NULL) \
+             OR EXISTS (SELECT 1 FROM job WHERE input = $1 AND state = 'submitting' AND claim IS NULL AND NOT ",
+            held!(),
+            ") OR EXISTS (SELECT 1 FROM job WHERE input = $1 AND state = 'ready' AND claim IS NULL AND NOT ",
+            held!(),
+            ") OR EXISTS (SELECT 1 FROM outbox WHERE input = $1 AND state = 'pending')",
+        ))
         .bind(self.input().word())
         .bind(held_list(batches))
         .fetch_one(&self.reader().pool)

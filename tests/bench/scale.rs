@@ -4,7 +4,10 @@
 //! Everything is real but the API, which is the sandbox in a process of its own. The finished briefs are copies of ones
 //! that a worker has brought to their end.
 //!
-//! Prints one table and writes `scale.json` to `target/bench`. A slow machine fails nothing; the exit code is 1 if
+//! With `--soak` it is something else that grows: time. The worker is kept at full speed for so long, and looked at every
+//! ten seconds.
+//!
+//! Prints one table and writes `scale.json` (or `soak.json`) to `target/bench`. A slow machine fails nothing; the exit code is 1 if
 //! something was lost or bought twice.
 
 #![expect(unreachable_pub, reason = "a benchmark has no outside; `pub` is what a module shows to the others")]
@@ -30,6 +33,8 @@ mod process;
 mod rate;
 #[path = "scale/running.rs"]
 mod running;
+#[path = "scale/soak.rs"]
+mod soak;
 #[path = "../it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "what the tests stand on; a benchmark needs a part of it")]
 mod support;
@@ -38,6 +43,7 @@ mod support;
 mod worker;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use serde_json::{Value, json};
@@ -51,8 +57,17 @@ use self::support::node::Node;
 #[command(name = "scale")]
 struct Args {
     /// A twentieth of everything
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["jobs", "finished", "soak"])]
     quick: bool,
+    /// How many jobs run when the memory is looked at
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000])]
+    jobs: Vec<usize>,
+    /// How many briefs are finished when others pass
+    #[arg(long, default_value_t = 1_000_000)]
+    finished: usize,
+    /// Only this: full speed for so long, say 10m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    soak: Option<Duration>,
     /// What cargo passes to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -69,24 +84,36 @@ pub fn folder() -> TempDir {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let share = if args.quick { 20 } else { 1 };
     let node = Node::start().await;
     let mut lines: Vec<Line> = Vec::new();
-    lines.extend(running::measure(node.url(), &[1_000, 10_000, 100_000].map(|n| n / share)).await);
-    let (more, violations) = finished::measure(node.url(), 10_000 / share, 1_000_000 / share).await;
-    lines.extend(more);
-    lines.extend(idle::measure(node.url()).await);
+    let (mut samples, mut violations) = (Vec::new(), Vec::new());
+    if let Some(length) = args.soak {
+        let soaked = soak::measure(node.url(), length).await;
+        lines.extend(soaked.lines);
+        (samples, violations) = (soaked.samples, soaked.violations);
+    } else {
+        let share = if args.quick { 20 } else { 1 };
+        let jobs: Vec<usize> = args.jobs.iter().map(|n| n / share).collect();
+        lines.extend(running::measure(node.url(), &jobs).await);
+        let finished = args.finished / share;
+        let (more, found) = finished::measure(node.url(), finished.min(10_000 / share), finished).await;
+        lines.extend(more);
+        violations.extend(found);
+        lines.extend(idle::measure(node.url()).await);
+    }
 
     println!("{}, {}, {}\n", machine::command("scale"), machine::today(), machine::machine());
     for (name, value, target) in &lines {
         println!("| {name:<52} | {value:>10} | {target:<10} |");
     }
     let figures: Value = lines.iter().map(|(name, value, _)| (name.clone(), json!(value))).collect();
+    let name = if args.soak.is_some() { "soak" } else { "scale" };
     let report = json!({
-        "benchmark": "scale", "command": machine::command("scale"), "date": machine::today(),
-        "machine": machine::machine(), "figures": figures, "violations": violations,
+        "benchmark": name, "command": machine::command("scale"), "date": machine::today(),
+        "machine": machine::machine(), "figures": figures, "samples": samples,
+        "violations": violations,
     });
-    let path = machine::folder().join("scale.json");
+    let path = machine::folder().join(format!("{name}.json"));
     std::fs::write(&path, format!("{report:#}\n")).expect("target/bench can be written to");
     println!("\nwritten: {}", path.display());
     if violations.is_empty() {

@@ -8,7 +8,7 @@ use super::world::World;
 use crate::app::requests::{Asked, Scope};
 use crate::app::rerun;
 use crate::job::plan::Wish;
-use crate::ledger::{CancelOf, Request, RerunFilter, Resolution};
+use crate::ledger::{CancelOf, Reader, Request, RerunFilter, Resolution, statements};
 
 impl World {
     /// Lifts every hold, whoever set it.
@@ -88,8 +88,10 @@ impl World {
     /// Decides about each parked job as somebody does who asked the API's support.
     pub(super) fn resolve(&mut self, repeat: bool) {
         let process = self.process.as_ref().unwrap();
-        let reader = process.worker.desk.ledger.reader();
+        // With eyes of their own: what a person looks at is nothing that the worker asks.
+        let beside = statements::pause();
         let parked: Vec<(i64, String)> = process.wait(async {
+            let reader = Reader::open(&self.settings.ledger.path).await.unwrap();
             if !reader.tally().await.unwrap().iter().any(|tally| tally.state == "parked") {
                 return Vec::new();
             }
@@ -103,6 +105,7 @@ impl World {
             }
             parked
         });
+        drop(beside);
         if parked.is_empty() {
             return;
         }

@@ -1,6 +1,8 @@
 //! `briefd status`: the page, its document, and waiting.
 
 use super::*;
+use crate::cli::color::Paint;
+use crate::ledger::Reader;
 
 #[tokio::test]
 async fn status_tells_trouble_first_then_batches_then_what_to_do_next() {
@@ -125,6 +127,21 @@ async fn status_tells_that_the_api_does_not_answer_and_how_to_decide_what_is_par
     assert_eq!(document["noAnswer"]["unknown"], 1);
     let page = world.run(&["status", SPRING]).await;
     assert!(page.contains("! NO ANSWER  1 brief: "), "{page}");
+}
+
+#[tokio::test]
+async fn between_two_looks_of_status_nothing_is_held_that_would_make_the_log_of_changes_grow() {
+    let world = World::with_trouble().await;
+    for batch in [None, Some(SPRING)] {
+        let reader = Reader::open(&world.settings.ledger.path).await.unwrap();
+        let look = status::Look { reader, batch, settings: &world.settings, clock: &world.clock };
+        for n in 0..3 {
+            look.page(Paint::of_stdout()).await.unwrap();
+            // Whoever still read would read what was before this, and so keep the log from being emptied.
+            world.receive(ACME, SPRING, &format!("later-{n}-{}", batch.is_some()), json!({})).await;
+            assert!(world.ledger.checkpoint(Duration::from_millis(50)).await.unwrap());
+        }
+    }
 }
 
 /// Fills a ledger with finished briefs in twenty batches, a record each, one in ten failed.

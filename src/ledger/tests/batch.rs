@@ -165,8 +165,10 @@ async fn what_was_pruned_still_counts_when_the_batch_ends_again() {
     assert_eq!(bench.finish().await[0]["failed"], 1);
     bench.minutes_pass(1);
     // One a step, the oldest first.
-    let prune = Prune { before_ms: bench.now(), limit: 1, now_ms: bench.now() };
-    assert_eq!(bench.write(prune).await.unwrap().briefs, 1);
+    let now_ms = bench.now();
+    let step = PruneStep { before_ms: now_ms, after: PruneMark::default(), limit: 1, now_ms };
+    assert_eq!(bench.ledger.prune(step).await.unwrap().briefs, 1);
+    bench.check().await;
     assert_eq!(bench.finish().await, NOTHING, "pruning ends nothing");
     bench.send(of_batch(2, json!({"run": 2}))).await;
     bench.inspected_all().await;

@@ -10,6 +10,7 @@ mod order;
 mod outbox;
 mod plans;
 mod prune;
+mod readers;
 mod regenerate;
 mod remembered;
 mod resolve;

@@ -8,18 +8,25 @@ const DAY: u64 = 24 * 60;
 impl Bench {
     /// Prunes what ended a day ago or earlier: on a busy machine in several steps.
     async fn prune(&self) -> Pruned {
-        let before_ms = self.now() - 24 * 3_600_000;
-        let prune = Prune { before_ms, limit: 100, now_ms: self.now() };
         let mut all = Pruned::default();
         loop {
-            let step = self.write(prune).await.unwrap();
-            if step.briefs + step.set_aside + step.planned == 0 {
+            let step = self.prune_step(all.after, 100).await;
+            if step.is_over {
                 return all;
             }
+            all.after = step.after;
             all.briefs += step.briefs;
             all.set_aside += step.set_aside;
             all.planned += step.planned;
         }
+    }
+
+    async fn prune_step(&self, after: PruneMark, limit: u32) -> Pruned {
+        let before_ms = self.now() - 24 * 3_600_000;
+        let step = PruneStep { before_ms, after, limit, now_ms: self.now() };
+        let pruned = self.ledger.prune(step).await.unwrap();
+        self.check().await;
+        pruned
     }
 
     /// Rows of everything that hangs on briefs.
@@ -79,6 +86,43 @@ async fn a_batch_is_kept_as_long_as_something_of_it_is_open_or_young() {
 }
 
 #[tokio::test]
+async fn what_may_not_go_is_walked_over_once_and_hides_nothing_behind_it() {
+    let bench = Bench::new().await;
+    for number in 1..=5 {
+        bench
+            .run_through(numbered(number, json!({"batchId": "open"})), &[(&format!("c{number}"), DONE)])
+            .await;
+    }
+    bench.run_through(numbered(6, json!({})), &[("c6", DONE)]).await;
+    bench.publish().await;
+    bench.send(numbered(7, json!({"batchId": "open"}))).await;
+    bench.minutes_pass(DAY + 1);
+    let step = bench.prune_step(PruneMark::default(), 1).await;
+    assert_eq!((step.briefs, step.after.1), (1, 6));
+    let step = bench.prune_step(step.after, 1).await;
+    assert_eq!((step.briefs, step.is_over), (0, true));
+}
+
+#[tokio::test]
+async fn what_is_asked_for_again_after_it_was_found_stays() {
+    let bench = Bench::new().await;
+    bench.run_through(brief("Run", json!({})), &[("c1", DONE)]).await;
+    bench.publish().await;
+    bench.minutes_pass(DAY + 1);
+    let step = PruneStep {
+        before_ms: bench.now() - 24 * 3_600_000,
+        after: PruneMark::default(),
+        limit: 10,
+        now_ms: bench.now(),
+    };
+    let found = step.found(bench.ledger.reader()).await.unwrap();
+    assert_eq!(bench.send(brief("Run", json!({"run": 2}))).await, Decision::Republished);
+    let pruned = bench.write(found).await.unwrap();
+    assert_eq!((pruned.briefs, pruned.is_over), (0, false));
+    assert_eq!(bench.publish().await.len(), 1);
+}
+
+#[tokio::test]
 async fn what_was_set_aside_goes_once_its_dead_letter_has_left() {
     let bench = Bench::new().await;
     bench.send_all(vec![received("no json")]).await;
@@ -123,13 +167,15 @@ async fn old_plans_go_but_not_the_newest_nor_one_that_is_being_carried_out() {
         .unwrap();
     assert_eq!(bench.prune().await.planned, 0, "they are young");
     bench.minutes_pass(DAY + 1);
-    let step = Prune { before_ms: bench.now() - 24 * 3_600_000, limit: 2, now_ms: bench.now() };
     let mut rows = Vec::new();
+    let mut after = PruneMark::default();
     loop {
-        match bench.write(step).await.unwrap().planned {
-            0 => break,
-            planned => rows.push(planned),
+        let step = bench.prune_step(after, 2).await;
+        if step.is_over {
+            break;
         }
+        after = step.after;
+        rows.extend(Some(step.planned).filter(|planned| *planned > 0));
     }
     assert_eq!(rows, [2, 2, 2, 2], "in steps");
     assert_eq!(

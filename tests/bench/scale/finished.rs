@@ -5,6 +5,8 @@ use super::{Line, folder, worker};
 
 /// Passes `count` briefs through an empty ledger, then through one with `finished` finished ones.
 pub async fn measure(url: &str, count: usize, finished: usize) -> (Vec<Line>, Vec<String>) {
+    // Whole copies of what has passed first.
+    let finished = (finished / count).max(1) * count;
     eprintln!("{count} briefs and an empty ledger …");
     let dir = folder();
     let empty = worker::measure(url, count, dir.path()).await;
