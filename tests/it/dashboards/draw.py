@@ -114,14 +114,15 @@ def draw_lines(axes, panel, answers):
     times = sorted({at for _, points in lines for at in points})
     below = [0.0] * len(times)
     own = line_colors(panel)
-    for label, points in lines:
+    for nth, (label, points) in enumerate(lines):
+        ink = own.get(label, f"C{nth}")
         values = [points.get(at, math.nan) for at in times]
         if stacked:
             top = [b + (0 if math.isnan(v) else v) for b, v in zip(below, values)]
-            axes.fill_between([at - first for at in times], below, top, color=own.get(label), alpha=0.75, label=label, step="mid", linewidth=0)
+            axes.fill_between([at - first for at in times], below, top, color=ink, alpha=0.75, label=label, step="mid", linewidth=0)
             below = top
         else:
-            axes.plot([at - first for at in times], values, color=own.get(label), label=label, linewidth=1.3)
+            axes.plot([at - first for at in times], values, color=ink, label=label, linewidth=1.3)
     top = max([*below, *(value for _, points in lines for value in points.values() if math.isfinite(value))])
     # Room for the legend.
     axes.set_ylim(min(0, axes.get_ylim()[0]), top * 1.3 or 1)
