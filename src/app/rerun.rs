@@ -199,16 +199,9 @@ fn changed(
     let run = u32::try_from(found.run + 1).unwrap_or(u32::MAX);
     let message = rerun_message(&found.identity, run, found.priority, &found.request);
     let body = patched(&message, changes).into_bytes();
-    let no_aliases = BTreeMap::new();
-    let rules = Rules {
-        max_message_bytes: settings.intake.max_message_bytes,
-        validation: settings.intake.validation,
-        missing_brief_id: settings.intake.identity,
-        projects: &no_aliases,
-        batch: None,
-        default_batch: None,
-        batch_size: None,
-    };
+    let intake = &settings.intake;
+    let (validation, missing_brief_id) = (intake.validation, intake.identity);
+    let rules = Rules { validation, missing_brief_id, ..Rules::strict(intake.max_message_bytes) };
     let brief = match parse(&Delivery { body, ..Delivery::default() }, &rules) {
         Ok(brief) => brief,
         Err(unreadable) => return (Change::Invalid(unreadable.to_string()), None),

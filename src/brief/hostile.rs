@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Rules, body, differing_paths, enqueueable, parse};
-use crate::config::work::{MissingBriefId, Validation};
+use crate::config::work::Validation;
 use crate::flow::Delivery;
 
 /// Longest text about what is wrong.
@@ -15,15 +15,7 @@ const PROBLEM_CHARS_MAX: usize = 2_000;
 pub fn a_message_stays_what_it_is(message: &[u8]) {
     let projects = BTreeMap::from([("alias".to_owned(), "project".to_owned())]);
     for validation in [Validation::Strict, Validation::Lenient] {
-        let rules = Rules {
-            max_message_bytes: 256 * 1024,
-            validation,
-            missing_brief_id: MissingBriefId::Content,
-            projects: &projects,
-            batch: None,
-            default_batch: None,
-            batch_size: None,
-        };
+        let rules = Rules { validation, projects: &projects, ..Rules::strict(256 * 1024) };
         let of = |body: &[u8]| parse(&Delivery { body: body.to_vec(), ..Delivery::default() }, &rules);
         let brief = match of(message) {
             Ok(brief) => brief,

@@ -31,6 +31,24 @@ pub struct Rules<'a> {
     pub batch_size: Option<u64>,
 }
 
+/// What rules point at that know no alias.
+static NO_PROJECTS: BTreeMap<String, String> = BTreeMap::new();
+
+impl Rules<'static> {
+    /// Those that add nothing to a message and let nothing unknown through: no alias, no batch, identity by content.
+    pub const fn strict(max_message_bytes: u64) -> Self {
+        Self {
+            max_message_bytes,
+            validation: Validation::Strict,
+            missing_brief_id: MissingBriefId::Content,
+            projects: &NO_PROJECTS,
+            batch: None,
+            default_batch: None,
+            batch_size: None,
+        }
+    }
+}
+
 /// Why nobody can tell which brief a message is about. The text is one line for people and never holds the body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {

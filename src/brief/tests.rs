@@ -15,18 +15,8 @@ use super::*;
 use crate::config::work::{MissingBriefId, Validation};
 use crate::flow::{Delivery, Properties};
 
-static NO_PROJECTS: BTreeMap<String, String> = BTreeMap::new();
-
 fn rules() -> Rules<'static> {
-    Rules {
-        max_message_bytes: 256 * 1024,
-        validation: Validation::Strict,
-        missing_brief_id: MissingBriefId::Content,
-        projects: &NO_PROJECTS,
-        batch: None,
-        default_batch: None,
-        batch_size: None,
-    }
+    Rules::strict(256 * 1024)
 }
 
 fn delivery(body: impl Into<Vec<u8>>) -> Delivery {

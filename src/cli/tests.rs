@@ -16,10 +16,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Cli, Command, Outcome, UsageError, is_broken_pipe, list, records, show, status};
-use crate::brief::{Rules, parse};
+use crate::brief::Rules;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::work::{MissingBriefId, Validation};
 use crate::flow::{Delivery, Properties, SendOutcome};
 use crate::job::Event;
 use crate::ledger::{
@@ -70,24 +69,10 @@ impl World {
             message[name] = value.clone();
         }
         let body = message.to_string().into_bytes();
-        let rules = Rules {
-            max_message_bytes: 65_536,
-            validation: Validation::Strict,
-            missing_brief_id: MissingBriefId::Content,
-            projects: &self.settings.projects,
-            batch: None,
-            default_batch: None,
-            batch_size: None,
-        };
+        let rules = Rules { projects: &self.settings.projects, ..Rules::strict(65_536) };
         let properties = Properties { message_id: Some(format!("m-{brief}")), ..Properties::default() };
-        let delivery = Delivery {
-            position: 1,
-            body: body.clone(),
-            properties: properties.clone(),
-            ..Delivery::default()
-        };
-        let received =
-            Received { content: parse(&delivery, &rules), body, properties, position: 1, redelivered: false };
+        let delivery = Delivery { position: 1, body, properties, ..Delivery::default() };
+        let received = Received::of(delivery, &rules);
         self.clock.advance(Duration::from_secs(1));
         let decide = Decide {
             deliveries: vec![received],

@@ -13,7 +13,6 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::brief;
-use crate::config::work::{MissingBriefId, Validation};
 use crate::flow::{Channel, Delivery, Outgoing, Properties, SendOutcome, Sink, Source};
 
 fn file(text: impl Into<Vec<u8>>, is_csv: bool) -> Result<BriefFile, FileError> {
@@ -61,16 +60,7 @@ fn json_lines_come_with_their_line_numbers_without_blank_lines_and_byte_order_ma
 
 #[test]
 fn the_size_of_a_batch_can_be_counted_by_what_is_readable() {
-    let projects = BTreeMap::new();
-    let rules = brief::Rules {
-        max_message_bytes: 1000,
-        validation: Validation::Strict,
-        missing_brief_id: MissingBriefId::Content,
-        projects: &projects,
-        batch: None,
-        default_batch: None,
-        batch_size: None,
-    };
+    let rules = brief::Rules::strict(1000);
     let mut briefs =
         file("{\"projectId\":\"p\",\"brief\":{}}\nnonsense\n{\"projectId\":\"p\"}\n", false).unwrap();
     assert_eq!(briefs.readable_lines(), 3);

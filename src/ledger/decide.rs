@@ -14,8 +14,8 @@ use super::outbox::{DeadLetter, insert_brief_failed, insert_dead_letter, publish
 use super::rows::{BriefRow, Input, RunRow, Table, detail, next_id, note, owe};
 use super::runs::{Chosen, Containers, NewRun, give_jobs, make_current};
 use super::writer::Write;
-use crate::brief::{Brief, Unreadable, differing_paths, only_brief_differs};
-use crate::flow::Properties;
+use crate::brief::{Brief, Rules, Unreadable, differing_paths, only_brief_differs, parse};
+use crate::flow::{Delivery, Properties};
 use crate::job::BriefState;
 
 /// Paths that a conflict's detail names at most.
@@ -47,6 +47,15 @@ pub struct Received {
     pub position: u64,
     /// The broker had delivered it before.
     pub redelivered: bool,
+}
+
+impl Received {
+    /// One delivery as it came, read under these rules.
+    pub fn of(delivery: Delivery, rules: &Rules<'_>) -> Self {
+        let content = parse(&delivery, rules);
+        let Delivery { position, body, properties, redelivered, fault: _ } = delivery;
+        Self { content, body, properties, position, redelivered }
+    }
 }
 
 impl Write for Decide {

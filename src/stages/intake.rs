@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Desk;
 use super::desk::LOOK_AGAIN;
-use crate::brief::{Brief, Rules, Unreadable, parse};
+use crate::brief::{Rules, Unreadable};
 use crate::flow::{Delivery, Source};
 use crate::layers;
 use crate::ledger::{Decide, Decision, LedgerError, Received, Write};
@@ -202,19 +202,17 @@ impl<S: Source> Intake<S> {
 
     /// Parses one delivery. A message that holds the API key is unreadable, and the key is blanked in it.
     fn read(&self, delivery: Delivery) -> Received {
-        let content = self.parse(&delivery);
-        let Delivery { position, mut body, mut properties, redelivered, fault: _ } = delivery;
-        let mut content = content;
-        if let Some(blanked) = self.blanked(&String::from_utf8_lossy(&body)) {
-            body = blanked.into_bytes();
-            content = Err(Unreadable::Fault(SECRET.to_owned()));
+        let mut received = Received::of(delivery, &self.rules());
+        if let Some(blanked) = self.blanked(&String::from_utf8_lossy(&received.body)) {
+            received.body = blanked.into_bytes();
+            received.content = Err(Unreadable::Fault(SECRET.to_owned()));
         }
-        let beside = serde_json::to_string(&properties).unwrap_or_default();
+        let beside = serde_json::to_string(&received.properties).unwrap_or_default();
         if let Some(blanked) = self.blanked(&beside) {
-            properties = serde_json::from_str(&blanked).unwrap_or_default();
-            content = Err(Unreadable::Fault(SECRET.to_owned()));
+            received.properties = serde_json::from_str(&blanked).unwrap_or_default();
+            received.content = Err(Unreadable::Fault(SECRET.to_owned()));
         }
-        Received { content, body, properties, position, redelivered }
+        received
     }
 
     fn blanked(&self, text: &str) -> Option<String> {
@@ -222,8 +220,8 @@ impl<S: Source> Intake<S> {
         (blanked != text).then_some(blanked)
     }
 
-    fn parse(&self, delivery: &Delivery) -> Result<Brief, Unreadable> {
-        let rules = Rules {
+    fn rules(&self) -> Rules<'_> {
+        Rules {
             max_message_bytes: self.settings.intake.max_message_bytes,
             validation: self.settings.intake.validation,
             missing_brief_id: self.settings.intake.identity,
@@ -231,8 +229,7 @@ impl<S: Source> Intake<S> {
             batch: self.settings.batch.as_deref(),
             default_batch: self.settings.default_batch.as_deref(),
             batch_size: self.settings.batch_size,
-        };
-        parse(delivery, &rules)
+        }
     }
 }
 

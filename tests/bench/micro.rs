@@ -6,11 +6,9 @@
     reason = "a benchmark without its parts fails by a panic; criterion makes the functions"
 )]
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use briefd::brief::{Identity, Rules, keys, parse};
-use briefd::config::work::{MissingBriefId, Validation};
 use briefd::flow::{Delivery, Properties};
 use briefd::record::{Record, RecordType};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -27,16 +25,7 @@ fn message() -> Delivery {
 }
 
 fn reading(criterion: &mut Criterion) {
-    let projects = BTreeMap::new();
-    let rules = Rules {
-        max_message_bytes: 262_144,
-        validation: Validation::Strict,
-        missing_brief_id: MissingBriefId::Content,
-        projects: &projects,
-        batch: None,
-        default_batch: None,
-        batch_size: None,
-    };
+    let rules = Rules::strict(262_144);
     let message = message();
     criterion.bench_function("read, check and fingerprint a message", |bencher| {
         bencher.iter(|| parse(black_box(&message), &rules));

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use briefd::brief::{Brief, Rules, Unreadable, parse};
-use briefd::config::work::{MissingBriefId, Validation};
 use briefd::files::BriefFile;
 use briefd::flow::Source as _;
 use serde_json::{Map, Value, json};
@@ -70,16 +69,7 @@ fn the_launch_batch_lets_the_simulator_misbehave_but_nothing_fail() {
 
 /// Reads a file as `generate` does.
 async fn read(name: &str) -> Vec<Result<Brief, Unreadable>> {
-    let projects = BTreeMap::new();
-    let rules = Rules {
-        max_message_bytes: 256 * 1024,
-        validation: Validation::Strict,
-        missing_brief_id: MissingBriefId::Content,
-        projects: &projects,
-        batch: None,
-        default_batch: None,
-        batch_size: None,
-    };
+    let rules = Rules::strict(256 * 1024);
     let mut file = BriefFile::open(&example(name)).unwrap();
     let mut briefs = Vec::new();
     while let Some(deliveries) = file.receive(100).await {

@@ -92,6 +92,28 @@ async fn a_file_that_is_done_is_told_again_and_nothing_is_asked_of_the_api() {
 }
 
 #[tokio::test]
+async fn a_file_whose_ledger_was_lost_is_done_again_and_buys_nothing() {
+    let scene = Scene::set(QUICK).await;
+    let briefs: Vec<Value> = (0..20).map(plain).collect();
+    scene.write("briefs.jsonl", &briefs.iter().map(Value::to_string).collect::<Vec<_>>());
+    let first = scene.run(&["generate", "briefs.jsonl", "--out", "first.jsonl"]).await;
+    for (file, _) in scene.ledger_files() {
+        std::fs::remove_file(file).unwrap();
+    }
+
+    let again = scene.run(&["generate", "briefs.jsonl", "--out", "second.jsonl"]).await;
+    assert_eq!((first.code, again.code), (Some(0), Some(0)), "{}\n{}", first.stderr, again.stderr);
+    assert_eq!(scene.posts_and_jobs().await.1, 20);
+    let results = |file| -> BTreeSet<String> {
+        let told = scene.records(file).into_iter().map(|record| record.json());
+        told.map(|record| format!("{} {} {}", record["recordId"], record["type"], record["container"]))
+            .collect()
+    };
+    assert_eq!(results("second.jsonl"), results("first.jsonl"));
+    scene.judge(&briefs, scene.records("second.jsonl")).await;
+}
+
+#[tokio::test]
 async fn a_csv_file_has_the_identities_of_its_json_lines() {
     let scene = Scene::set(QUICK).await;
     let (jsonl, csv) = (example("spring-launch.jsonl"), example("spring-launch.csv"));

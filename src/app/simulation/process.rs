@@ -19,7 +19,7 @@ use crate::stages::publish::Publish;
 use crate::stages::{submit, track};
 
 /// Longest that one step may take.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// How often is looked whether a process that starts waits for the clock.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

@@ -1,13 +1,16 @@
 //! Races in which hours pass, each as one fixed life: whoever is first, nothing is bought twice and nothing is lost.
 
+mod lost_ledger;
+mod unheard;
+
 use std::collections::BTreeMap;
 
 use super::judge;
 use super::ops::{Change, LAG_SECONDS_MAX, Op, SLOW_SECONDS, Switches, Wish};
 use super::scenes::{ask, start};
 use super::world::World;
+use crate::sandbox::ContainerIds;
 use crate::sandbox::gate::{Lag, Post};
-use crate::sandbox::{ContainerIds, Fault};
 
 /// The simulator as it is documented.
 fn plain() -> Switches {
@@ -36,23 +39,35 @@ struct Lived {
     told: Vec<(u64, String, String)>,
 }
 
+impl Lived {
+    fn of(world: &World) -> Self {
+        let mut jobs = BTreeMap::new();
+        for job in world.sandbox.account().jobs {
+            *jobs.entry(job.kind).or_default() += 1;
+        }
+        let mut told: Vec<_> =
+            judge::records(world).into_iter().map(|it| (it.run, it.kind, it.code)).collect();
+        told.sort();
+        told.dedup();
+        Self { jobs, told }
+    }
+}
+
 /// Lives to the end, and is judged.
 #[track_caller]
 fn lived(switches: &Switches, ops: &[Op]) -> Lived {
     let mut world = World::new(switches);
+    live_on(&mut world, ops);
+    assert_eq!(judge::violations(&world), [""; 0]);
+    Lived::of(&world)
+}
+
+#[track_caller]
+fn live_on(world: &mut World, ops: &[Op]) {
     for op in ops {
         world.happen(op).unwrap();
     }
     world.calm().unwrap();
-    assert_eq!(judge::violations(&world), [""; 0]);
-    let mut jobs = BTreeMap::new();
-    for job in world.sandbox.account().jobs {
-        *jobs.entry(job.kind).or_default() += 1;
-    }
-    let mut told: Vec<_> = judge::records(&world).into_iter().map(|it| (it.run, it.kind, it.code)).collect();
-    told.sort();
-    told.dedup();
-    Lived { jobs, told }
 }
 
 fn told(run: u64, kind: &str, code: &str) -> (u64, String, String) {
@@ -194,52 +209,4 @@ fn a_canceled_brief_whose_answer_was_lost_is_asked_about_first_and_canceled_then
     let lived = lived(&plain(), &ops);
     assert_eq!(lived.jobs, [("generate".to_owned(), 1)].into());
     assert_eq!(lived.told, [told(1, "container.canceled", "CANCELED")]);
-}
-
-/// Bought unheard: whatever is answered after that does not make it nothing. If one attempt too many counted as
-/// harmless, each of these lives would end with a brief that failed or was canceled, and with a job that was paid for.
-fn unheard(post: Post, then: Vec<Op>) -> Vec<Op> {
-    let mut ops = start(0, Wish::Seconds(60), vec![post]);
-    ops.extend(then);
-    ops.extend([Op::Advance(61), Op::Submit(Vec::new()), Op::Advance(61), Op::Track]);
-    ops
-}
-
-#[track_caller]
-fn is_bought_once_and_told(ops: &[Op]) {
-    let lived = lived(&plain(), ops);
-    assert_eq!(lived.jobs, [("generate".to_owned(), 1)].into());
-    assert_eq!(lived.told, [told(1, "container.completed", "")]);
-}
-
-fn refused(status: u16, code: &'static str) -> Op {
-    Op::Submit(vec![Post::Refused(status, code, serde_json::Value::Null)])
-}
-
-#[test]
-fn a_lost_answer_stays_unknown_whatever_the_api_tells_to_wait_for() {
-    for (status, code) in [(429, "RATE_LIMITED"), (402, "BILLING_EXHAUSTED"), (503, "KILL_SWITCH")] {
-        let cancel = Op::Cancel { batch: true };
-        let then = vec![Op::Advance(61), refused(status, code), Op::Advance(6), cancel];
-        is_bought_once_and_told(&unheard(Post::Lost, then));
-    }
-}
-
-#[test]
-fn a_post_whose_connection_broke_may_have_left_and_is_not_canceled_here() {
-    let mut ops = start(0, Wish::Struck(Fault::AcceptedReset), Vec::new());
-    // By now it has completed.
-    ops.extend([Op::Advance(2_000), Op::Cancel { batch: true }, Op::Submit(Vec::new()), Op::Track]);
-    is_bought_once_and_told(&ops);
-}
-
-#[test]
-fn a_post_that_a_crash_cut_off_may_have_left_and_a_refusal_after_it_is_not_believed() {
-    let then = vec![Op::Advance(61), refused(422, "VALIDATION_FAILED")];
-    is_bought_once_and_told(&unheard(Post::Silent { worked: true }, then));
-}
-
-#[test]
-fn a_refusal_after_a_lost_answer_is_not_believed() {
-    is_bought_once_and_told(&unheard(Post::Lost, vec![Op::Advance(61), refused(422, "MODERATION_BLOCKED")]));
 }

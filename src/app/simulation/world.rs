@@ -291,6 +291,18 @@ impl World {
         if found.sum == 0 { Ok(()) } else { Err(format!("P8 {}", found.lines.join("; "))) }
     }
 
+    /// The ledger is gone, with everything that it knew.
+    pub(super) fn lose_ledger(&mut self) {
+        self.process.take().unwrap().stop();
+        self.broker.disconnect();
+        for ending in ["", "-wal", "-shm", ".lock"] {
+            let path = format!("{}{ending}", self.settings.ledger.path.display());
+            // Some of them are not there after an orderly stop.
+            fs::remove_file(path).unwrap_or_default();
+        }
+        self.start();
+    }
+
     fn deliver(&mut self, brief: u8, content: u8, run: u8, wish: Wish) {
         let variants = u64::from(1 + brief % 3);
         let mut message = json!({

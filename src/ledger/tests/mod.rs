@@ -22,7 +22,6 @@ mod unknown;
 mod views;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,9 +32,8 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
 use super::*;
-use crate::brief::{Rules, parse};
+use crate::brief::Rules;
 use crate::clock::Clock;
-use crate::config::work::{MissingBriefId, Validation};
 use crate::flow::{Delivery, Properties, SendOutcome};
 use crate::job::JobState;
 use crate::record::{RecordError, Source};
@@ -326,24 +324,10 @@ fn options(clock: &Clock, metrics: &Metrics, input: &Input) -> OpenOptions {
 }
 
 fn received(text: &str) -> Received {
-    let rules = Rules {
-        max_message_bytes: 10_000,
-        validation: Validation::Strict,
-        missing_brief_id: MissingBriefId::Content,
-        projects: &BTreeMap::new(),
-        batch: None,
-        default_batch: None,
-        batch_size: None,
-    };
+    let rules = Rules::strict(10_000);
     let properties = Properties { correlation_id: Some("corr-1".to_owned()), ..Properties::default() };
     let delivery = Delivery { body: text.as_bytes().to_vec(), properties, ..Delivery::default() };
-    Received {
-        content: parse(&delivery, &rules),
-        body: delivery.body,
-        properties: delivery.properties,
-        position: delivery.position,
-        redelivered: delivery.redelivered,
-    }
+    Received::of(delivery, &rules)
 }
 
 /// A valid brief with this hook, and whatever `more` adds.

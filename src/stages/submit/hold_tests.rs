@@ -18,11 +18,10 @@ use url::Url;
 
 use super::*;
 use crate::app::Worker;
-use crate::brief::{Rules, parse};
+use crate::brief::Rules;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::layers::{ApiKey, Tier};
-use crate::config::work::{MissingBriefId, Validation};
 use crate::flow::Delivery;
 use crate::ledger::{Decide, Decision, Hold, Input, Received};
 use crate::sandbox::{Account, Options, Sandbox};
@@ -202,23 +201,9 @@ impl Bench {
 }
 
 fn received(message: &Value) -> Received {
-    let rules = Rules {
-        max_message_bytes: 10_000,
-        validation: Validation::Strict,
-        missing_brief_id: MissingBriefId::Content,
-        projects: &std::collections::BTreeMap::new(),
-        batch: None,
-        default_batch: None,
-        batch_size: None,
-    };
+    let rules = Rules::strict(10_000);
     let delivery = Delivery { body: message.to_string().into_bytes(), ..Delivery::default() };
-    Received {
-        content: parse(&delivery, &rules),
-        body: delivery.body,
-        properties: delivery.properties,
-        position: delivery.position,
-        redelivered: delivery.redelivered,
-    }
+    Received::of(delivery, &rules)
 }
 
 const MINUTE: Duration = Duration::from_mins(1);

@@ -18,10 +18,9 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::brief::{Rules, parse};
+use crate::brief::Rules;
 use crate::clock::Clock;
 use crate::config::layers::ApiKey;
-use crate::config::work::{MissingBriefId, Validation};
 use crate::flow::Delivery;
 use crate::ledger::{
     ContainerEnd, Decide, Decision, Ended, Input, Ledger, OpenOptions, Received, Resolution, Resolve,
@@ -99,23 +98,9 @@ impl Bench {
     }
 
     async fn decide(&self, message: Value, send_container_id: bool) -> Decision {
-        let rules = Rules {
-            max_message_bytes: 10_000,
-            validation: Validation::Strict,
-            missing_brief_id: MissingBriefId::Content,
-            projects: &BTreeMap::new(),
-            batch: None,
-            default_batch: None,
-            batch_size: None,
-        };
+        let rules = Rules::strict(10_000);
         let delivery = Delivery { body: message.to_string().into_bytes(), ..Delivery::default() };
-        let received = Received {
-            content: parse(&delivery, &rules),
-            body: delivery.body,
-            properties: delivery.properties,
-            position: delivery.position,
-            redelivered: false,
-        };
+        let received = Received::of(delivery, &rules);
         let decide = Decide {
             deliveries: vec![received],
             input: Input::Queue,

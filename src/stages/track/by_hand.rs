@@ -8,7 +8,7 @@ use super::round::Rounds;
 /// Reads in one turn, at which it would be reading without end.
 const READS_MAX: usize = 100_000;
 /// Longest that one read may take.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// The stage, with nothing under way.
 pub(crate) struct ByHand(Rounds);

@@ -21,11 +21,10 @@ use url::Url;
 use uuid::Uuid;
 
 use super::*;
-use crate::brief::{Rules, parse};
+use crate::brief::Rules;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::layers::{ApiKey, Tier};
-use crate::config::work::{MissingBriefId, Validation};
 use crate::flow::Delivery;
 use crate::layers::{Client, Numbers, TraceContext};
 use crate::ledger::{
@@ -155,23 +154,9 @@ impl Bench {
     }
 
     async fn receive(&self, message: &Value) {
-        let rules = Rules {
-            max_message_bytes: 10_000,
-            validation: Validation::Strict,
-            missing_brief_id: MissingBriefId::Content,
-            projects: &BTreeMap::new(),
-            batch: None,
-            default_batch: None,
-            batch_size: None,
-        };
+        let rules = Rules::strict(10_000);
         let delivery = Delivery { body: message.to_string().into_bytes(), ..Delivery::default() };
-        let received = Received {
-            content: parse(&delivery, &rules),
-            body: delivery.body,
-            properties: delivery.properties,
-            position: 1,
-            redelivered: false,
-        };
+        let received = Received::of(delivery, &rules);
         let decide = Decide {
             deliveries: vec![received],
             input: Input::Queue,

@@ -1,12 +1,10 @@
 //! The ledger alone, with more callers than it can serve at once: briefs received, claimed, accepted and settled; then
 //! their records noted as published.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use briefd::brief::{Rules, parse};
+use briefd::brief::Rules;
 use briefd::clock::Clock;
-use briefd::config::work::{MissingBriefId, Validation};
 use briefd::flow::{Delivery, SendOutcome};
 use briefd::ledger::{
     AttemptOutcome, Claim, ContainerEnd, Decide, Ended, Input, Ledger, MarkSent, OpenOptions, Received,
@@ -147,25 +145,11 @@ async fn publish(ledger: &Ledger, clock: &Clock, count: usize) {
 }
 
 fn received(n: usize) -> Received {
-    let rules = Rules {
-        max_message_bytes: 10_000,
-        validation: Validation::Strict,
-        missing_brief_id: MissingBriefId::Content,
-        projects: &BTreeMap::new(),
-        batch: None,
-        default_batch: None,
-        batch_size: None,
-    };
+    let rules = Rules::strict(10_000);
     let body = json!({
         "projectId": format!("project-{}", n % 3), "batchId": "throughput", "briefId": format!("brief-{n}"),
         "brief": {"hook": format!("Three things nobody tells you about shoe number {n}")},
     });
     let delivery = Delivery { body: body.to_string().into_bytes(), ..Delivery::default() };
-    Received {
-        content: parse(&delivery, &rules),
-        body: delivery.body,
-        properties: delivery.properties,
-        position: delivery.position,
-        redelivered: delivery.redelivered,
-    }
+    Received::of(delivery, &rules)
 }

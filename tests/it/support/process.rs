@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,10 +19,18 @@ pub const PROMPTLY: Duration = Duration::from_secs(30);
 /// The key that sandboxes of tests let in.
 pub const API_KEY: &str = "lp_test_0123456789abcdef_0123456789abcdef0123456789abcdef0123456789a";
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// A port of 127.0.0.1 that nobody listens on. It lies below those that systems hand out by themselves (and those of
+/// brokers), so that nobody gets it by chance until somebody listens there.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("a bound socket has an address").port()
+    const FIRST: u16 = 10_240;
+    const PORTS: u32 = 9_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut ports = std::iter::repeat_with(|| {
+        let nth = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        FIRST + u16::try_from(nth % PORTS).expect("there are fewer ports")
+    });
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.by_ref().take(1_000).find(free).expect("a port is free")
 }
 
 /// `briefd` with the given arguments, in `dir`, knowing nothing of the caller's settings.
