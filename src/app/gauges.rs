@@ -13,8 +13,11 @@ use crate::stages::Desk;
 use crate::telemetry::{HOLD_REASONS, HOLD_SCOPES, Metrics, Notice, NoticeKind};
 
 const EVERY: Duration = Duration::from_secs(2);
-/// Rows are counted again this often as long as there are few; at start always.
 const MINUTE_MS: i64 = 60_000;
+/// From so many briefs on all rows are counted a while after the start: that reads the whole ledger, and what a worker
+/// does first is what waited for it.
+const MANY: i64 = 100_000;
+const COUNTED_LATER: Duration = Duration::from_mins(10);
 /// How old the numbers in the sentences about holds may become.
 const COUNTED_AGAIN_MS: i64 = 20_000;
 /// Fewer are counted each time.
@@ -30,7 +33,27 @@ pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
         held: Held::default(),
         waits: Waits::default(),
     };
+    let balance = balance(worker.desk.clone());
+    let counted = drain.clone();
+    tokio::spawn(async move { counted.run_until_cancelled(balance).await });
     tokio::spawn(async move { drain.run_until_cancelled(gauges.run()).await });
+}
+
+/// Counts the rows again and compares them with the running totals (P8), once.
+async fn balance(desk: Desk) {
+    let rows = desk.ledger.reader().tally().await.unwrap_or_default();
+    if rows.iter().filter(|row| row.what == "brief").map(|row| row.n).sum::<i64>() >= MANY {
+        desk.clock.sleep(COUNTED_LATER).await;
+    }
+    match desk.ledger.reader().imbalance().await {
+        Ok(found) => {
+            desk.metrics.ledger_imbalance.set(found.sum);
+            for line in found.lines {
+                tracing::error!(line, "the ledger does not add up");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the ledger could not be counted"),
+    }
 }
 
 struct Gauges {
@@ -75,7 +98,6 @@ impl Waits {
 
 impl Gauges {
     async fn run(mut self) {
-        self.balance().await;
         loop {
             self.tell_of_the_ledger();
             if let Err(error) = self.update().await {
@@ -88,19 +110,6 @@ impl Gauges {
     /// `/readyz` is no while nothing can be written.
     fn tell_of_the_ledger(&self) {
         self.desk.health.set_ready("ledger", self.desk.ledger.trouble().is_none());
-    }
-
-    /// Counts the rows again and compares them with the running totals (P8).
-    async fn balance(&self) {
-        match self.desk.ledger.reader().imbalance().await {
-            Ok(found) => {
-                self.desk.metrics.ledger_imbalance.set(found.sum);
-                for line in found.lines {
-                    tracing::error!(line, "the ledger does not add up");
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the ledger could not be counted"),
-        }
     }
 
     async fn update(&mut self) -> Result<(), LedgerError> {

@@ -29,7 +29,7 @@ const FOLD_TIMEOUT: Duration = Duration::from_secs(1);
 const LOCK_TRIES: u32 = 5;
 const LOCK_AGAIN: Duration = Duration::from_millis(100);
 /// Of the writer, in KiB, as `SQLite` wants it said.
-const CACHE_KIB: &str = "-32768";
+const CACHE_KIB: &str = "-16384";
 /// The log of changes is emptied into the ledger when it has so many pages of 4 KiB.
 const WAL_PAGES: &str = "3500";
 /// The log of changes is cut down to this once it was emptied into the ledger.

@@ -365,6 +365,7 @@ BEGIN
 END;
 CREATE TRIGGER record_of_batch_new AFTER INSERT ON outbox
     WHEN new.brief IS NOT NULL AND new.channel = 'record' AND new.input = 'queue'
+    AND (new.state = 'pending' OR new.state = 'parked')
 BEGIN
     UPDATE batch SET unsent = unsent + 1, changed = TRUE WHERE batch_id = (SELECT batch_id FROM brief WHERE id = new.brief);
 END;
