@@ -87,7 +87,8 @@ impl Ledger {
         let unclean = start_boot(&mut connection, &boot).await.map_err(|error| error.at(path))?;
         let reader = Reader::connect(path).await?;
         let lock = Arc::new(lock);
-        let writer = Writer::start(connection, connect, (options.metrics, options.beat), Arc::clone(&lock));
+        let writer = Writer::start(connection, connect, (options.metrics, options.beat), Arc::clone(&lock))
+            .map_err(|source| LedgerError::Open { path: path.to_owned(), source })?;
         let ledger = Self {
             reader,
             writer,

@@ -1,4 +1,4 @@
-//! The one writer: a task that owns the one write connection and commits in groups.
+//! The one writer: it owns the one write connection and commits in groups.
 //!
 //! Callers hand in a [`Write`] and wait for its commit; whatever waits together shares one transaction and one
 //! fsync, and those of one type that are better done together (`VALUES` lists) share their statements. When one fails,
@@ -11,6 +11,7 @@ use std::any::{Any, TypeId, type_name};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use futures::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -63,7 +64,7 @@ pub trait Write: Send + Sync + 'static {
     }
 }
 
-/// The way to the writer task. Cheap to clone; the task ends when the last one is gone.
+/// The way to the writer. Cheap to clone; the writer ends when the last one is gone.
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Job>>,
@@ -71,14 +72,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer task on `connection`. `beat` is called after each commit, and every second while idle. The
-    /// worker lock is let go only after the last write.
+    /// Starts the writer on `connection`, in a thread of its own: its next statement never waits for a turn among all
+    /// the other tasks. `beat` is called after each commit, and every second while idle. The worker lock is let go only
+    /// after the last write. `Err`: there is no thread to be had.
     pub(super) fn start(
         connection: SqliteConnection,
         options: SqliteConnectOptions,
         (metrics, beat): (Metrics, Box<dyn Fn() + Send>),
         lock: Arc<File>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let standing = Standing::default();
         let state = State {
@@ -89,9 +91,11 @@ impl Writer {
             standing: standing.clone(),
             _lock: lock,
         };
-        let runtime = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || runtime.block_on(run(receiver, state)));
-        Self { queue: sender, standing }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || runtime.block_on(run(receiver, state)))?;
+        Ok(Self { queue: sender, standing })
     }
 
     /// Hands in `write` and waits until it is committed (or has failed).

@@ -160,6 +160,8 @@ fn given_up_late(world: &World, account: &Account, records: &[Record], wrong: &m
     for record in records {
         let Some(container) = &record.container else { continue };
         let (took_ms, patience) = match record.code.as_str() {
+            // A person may decide at any time that nothing was made.
+            "GENERATION_LOST" if record.decided => continue,
             "GENERATION_LOST" => {
                 let of_it = |job: &&JobAccount| job.container_ids.contains(container);
                 let first = account.jobs.iter().find(of_it).map_or(0, |job| ms(&job.started_at));
@@ -312,6 +314,8 @@ pub(super) struct Record {
     job: Option<String>,
     container: Option<String>,
     pub code: String,
+    /// By a person.
+    decided: bool,
     finished_at: String,
 }
 
@@ -333,6 +337,9 @@ impl Record {
             container: text("containerId"),
             finished_at: required("finishedAt"),
             code: record["error"]["code"].as_str().unwrap_or_default().to_owned(),
+            decided: record["error"]["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(" decided that it did not: ")),
         }
     }
 
