@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use sqlx::sqlite::SqliteConnection;
 
 use super::attempt::{JobRow, Started};
-use super::rows::{Debt, Followed, follow_all_jobs, owe_all};
+use super::rows::{Followed, follow_all_jobs, owe};
 use super::{LedgerError, sets};
 
 /// A job that was accepted.
@@ -51,7 +51,6 @@ pub(super) async fn accept_all(
 /// Stores the containers that the answers name. Promised are those, and never fewer than were asked for.
 async fn name_containers(db: &mut SqliteConnection, accepted: &[Accepted<'_>]) -> Result<(), LedgerError> {
     let mut named: Vec<(&Accepted<'_>, i64, &str)> = Vec::with_capacity(accepted.len());
-    let mut owed = Vec::with_capacity(accepted.len());
     for one in accepted {
         if one.row.kind != "generate" {
             regenerating(db, one).await?;
@@ -63,7 +62,7 @@ async fn name_containers(db: &mut SqliteConnection, accepted: &[Accepted<'_>]) -
         let before = named.len();
         named.extend((1..).zip(ids).map(|(variant, id)| (one, variant, id.as_str())));
         let promised = one.row.variant_count.max(i64::try_from(named.len() - before).unwrap_or(i64::MAX));
-        owed.push(Debt { of: one.row.at(), owed: promised - one.row.owed });
+        owe(db, one.row.at(), promised - one.row.owed, 0).await?;
     }
     let insert = (
         "INSERT INTO container (brief, variant, id, job, run, status, known_at) ",
@@ -74,7 +73,7 @@ async fn name_containers(db: &mut SqliteConnection, accepted: &[Accepted<'_>]) -
         row.push_bind(one.row.run).push_bind("running").push_bind(one.now_ms);
     })
     .await?;
-    owe_all(db, &owed).await
+    Ok(())
 }
 
 /// A container that exists is being made anew.

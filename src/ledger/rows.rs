@@ -314,13 +314,6 @@ pub(super) async fn follow_all_jobs(db: &mut SqliteConnection, runs: &[Followed]
     Ok(())
 }
 
-/// By how much a run owes more records.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Debt {
-    pub of: At,
-    pub owed: i64,
-}
-
 /// Changes how many records a run owes and has made, and the running totals with it (P8).
 pub(super) async fn owe(db: &mut SqliteConnection, of: At, owed: i64, made: i64) -> Result<(), LedgerError> {
     if owed == 0 && made == 0 {
@@ -334,14 +327,6 @@ pub(super) async fn owe(db: &mut SqliteConnection, of: At, owed: i64, made: i64)
         .execute(&mut *db)
         .await?;
     bump_all(db, &[("owed", owed), ("made", made), ("open", owed - made)]).await
-}
-
-/// Makes many runs owe more records, each named once.
-pub(super) async fn owe_all(db: &mut SqliteConnection, debts: &[Debt]) -> Result<(), LedgerError> {
-    for debt in debts.iter().filter(|debt| debt.owed != 0) {
-        owe(db, debt.of, debt.owed, 0).await?;
-    }
-    Ok(())
 }
 
 /// Milliseconds as a timestamp; what cannot be a time becomes 1970.

@@ -114,7 +114,7 @@ async fn when_credits_end_what_could_be_paid_is_bought_and_the_rest_waits_for_mo
     let mut records = broker.take_records(5, PROMPTLY).await;
     worker.wait_series("briefd_holds{reason=\"BILLING_EXHAUSTED\",scope=\"project\"}", 1.0).await;
     worker.wait_series("briefd_briefs{project=\"other\",state=\"failed\"}", 0.0).await;
-    assert_eq!(sandbox.account().await["jobsMade"], 5);
+    assert_eq!(sandbox.account_summary().await["jobsMade"], 5);
 
     sandbox.change("account", &json!({"balance": 100_000})).await;
     records.extend(broker.take_records(7, PROMPTLY).await);
@@ -163,7 +163,7 @@ async fn a_key_that_dies_in_the_middle_and_an_organization_that_is_switched_off_
     let troubles = [("keyRevoked", "UNAUTHENTICATED", 8), ("killSwitch", "KILL_SWITCH", 16)];
     for (what, reason, running) in troubles {
         let some = eventually(PROMPTLY, async || {
-            (sandbox.account().await["jobsMade"].as_u64()? > running).then_some(())
+            (sandbox.account_summary().await["jobsMade"].as_u64()? > running).then_some(())
         });
         assert!(some.await.is_some());
         sandbox.change("account", &json!({ what: true })).await;
@@ -252,7 +252,8 @@ async fn rotated(send_container_id: bool) -> (TestBroker, SandboxProcess, Worker
         brief["metadata"] = json!({"sandbox": {"faults": ["accepted-reset"]}});
         broker.publish(brief).await;
     }
-    let lost = eventually(PROMPTLY, async || (sandbox.account().await["jobsMade"] == 4).then_some(()));
+    let lost =
+        eventually(PROMPTLY, async || (sandbox.account_summary().await["jobsMade"] == 4).then_some(()));
     assert!(lost.await.is_some());
     std::fs::write(&file, new_key).unwrap();
     (broker, sandbox, worker, briefs, dir)

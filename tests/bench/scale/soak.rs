@@ -17,7 +17,7 @@ use super::broker::{channel, fill};
 use super::process::resident_mib;
 use super::support::broker::TestBroker;
 use super::support::process::{SandboxProcess, Worker};
-use super::worker::{SANDBOX, brief, start, stop, variables};
+use super::worker::{SANDBOX, brief, imbalance, start, stop, variables};
 use super::{Line, folder};
 
 /// Briefs that are under way, the queue included, are topped up to this.
@@ -79,18 +79,16 @@ pub async fn measure(url: &str, length: Duration) -> Soaked {
         tokio::time::sleep(LOOK).await;
     }
     let rate = rate(&samples);
-    let imbalance = worker.series("briefd_ledger_imbalance").await;
     stop(worker).await;
-    let (records, jobs) = (taken.load(Ordering::Relaxed), sandbox.account().await["jobsMade"].clone());
+    let jobs = sandbox.account_summary().await["jobsMade"].clone();
+    let records = taken.load(Ordering::Relaxed);
     if records != sent {
         violations.push(format!("{records} records for {sent} briefs"));
     }
     if jobs != json!(sent) {
         violations.push(format!("{jobs} jobs for {sent} briefs"));
     }
-    if imbalance.abs() > 0.0 {
-        violations.push(format!("the ledger does not add up: {imbalance}"));
-    }
+    violations.extend(imbalance(dir.path()).await);
     let mut lines = vec![
         (format!("soak of {} s: briefs", length.as_secs()), sent.to_string(), ""),
         ("briefs a second".to_owned(), format!("{rate:.0}"), ""),

@@ -351,7 +351,16 @@ impl SandboxProcess {
 
     /// What it did and was asked, as JSON.
     pub async fn account(&self) -> Value {
-        let text = get(&format!("{}/_sandbox/account", self.url)).await.expect("the sandbox answers");
+        self.account_at("/_sandbox/account").await
+    }
+
+    /// The same without its lists: those of a million jobs are too long for one answer.
+    pub async fn account_summary(&self) -> Value {
+        self.account_at("/_sandbox/account?summary=1").await
+    }
+
+    async fn account_at(&self, path: &str) -> Value {
+        let text = get(&format!("{}{path}", self.url)).await.expect("the sandbox answers");
         serde_json::from_str(&text).expect("the account is JSON")
     }
 }
