@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::job::Trouble;
 use crate::layers::{Client, Progress};
 use crate::ledger::ParkedJob;
 use crate::stages::same_brief;
@@ -38,7 +37,7 @@ pub async fn about(settings: &Settings, job_id: &str, parked: &ParkedJob) -> Evi
     let job = match tokio::time::timeout(LIMIT, client.job(job_id)).await {
         Ok(Ok(job)) => job,
         Ok(Err(trouble)) if trouble.is_not_found() => return Evidence::NoSuchJob,
-        Ok(Err(trouble)) => return Evidence::NotAsked(why(&trouble)),
+        Ok(Err(trouble)) => return Evidence::NotAsked(trouble.to_string()),
         Err(_late) => return Evidence::NotAsked("no answer in time".to_owned()),
     };
     // Only what the API itself answers to counts: our own id may be unknown to it.
@@ -62,15 +61,7 @@ pub async fn progress(settings: &Settings, container_id: &str) -> Result<Progres
     let client = Client::new(&settings.layers, Clock::system(), Metrics::new([]))
         .map_err(|error| error.to_string())?;
     match tokio::time::timeout(LIMIT, client.progress(container_id)).await {
-        Ok(answer) => answer.map_err(|trouble| client.blank_key(&why(&trouble))),
+        Ok(answer) => answer.map_err(|trouble| client.blank_key(&trouble.to_string())),
         Err(_late) => Err("no answer in time".to_owned()),
-    }
-}
-
-fn why(trouble: &Trouble) -> String {
-    match trouble {
-        Trouble::NotConnected(detail) => detail.clone(),
-        Trouble::NoAnswer(lost) => lost.detail.clone(),
-        Trouble::Refusal(refusal) => format!("{}: {}", refusal.code, refusal.message),
     }
 }

@@ -403,14 +403,16 @@ impl Api {
     }
 
     async fn page(&self, project: &str, query: &ListQuery) -> Result<ListPage, ReconcileError> {
-        self.again(async || self.client.list(project, query).await).await.map_err(|trouble| told(&trouble))
+        self.again(async || self.client.list(project, query).await)
+            .await
+            .map_err(|trouble| ReconcileError::Api(trouble.to_string()))
     }
 
     async fn container(&self, id: &str) -> Result<Option<ContainerReading>, ReconcileError> {
         match self.again(async || self.client.container(id).await).await {
             Ok(reading) => Ok(Some(reading)),
             Err(trouble) if trouble.is_not_found() => Ok(None),
-            Err(trouble) => Err(told(&trouble)),
+            Err(trouble) => Err(ReconcileError::Api(trouble.to_string())),
         }
     }
 
@@ -439,12 +441,4 @@ impl Api {
             self.clock.sleep(wait).await;
         }
     }
-}
-
-fn told(trouble: &Trouble) -> ReconcileError {
-    ReconcileError::Api(match trouble {
-        Trouble::NotConnected(detail) => detail.clone(),
-        Trouble::NoAnswer(lost) => lost.detail.clone(),
-        Trouble::Refusal(refusal) => format!("{}: {}", refusal.code, refusal.message),
-    })
 }

@@ -4,6 +4,7 @@
 //! it stands in CONTRIBUTING.md, where a test holds it against this file.
 //! What follows for a *job* also depends on its earlier attempts; that is [`super::state`]'s part.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -79,6 +80,17 @@ impl Refusal {
     fn names_candidates(&self) -> bool {
         let candidates = self.details.as_ref().and_then(|details| details.get("candidates"));
         candidates.and_then(Value::as_array).is_some_and(|layers| !layers.is_empty())
+    }
+}
+
+/// One line for people, as far as it is already known what was asked for.
+impl fmt::Display for Trouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected(detail) => formatter.write_str(detail),
+            Self::NoAnswer(lost) => formatter.write_str(&lost.detail),
+            Self::Refusal(refusal) => write!(formatter, "{}: {}", refusal.code, refusal.message),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::holds::note_refusal;
 use super::submit::Submit;
 use crate::crash_point::shortened;
 use crate::job::ContainerReading;
@@ -90,11 +91,11 @@ pub(super) async fn look_up(stage: &Submit, job: &Claimed, may_repeat: bool) -> 
         Err(trouble) if trouble.is_not_found() && !stage.desk.reads_are_held() => {
             not_found(stage, job, may_repeat, id).await
         }
-        Err(_) => LookedUp::nothing(
-            Found::Later,
-            format!("container {id} could not be read"),
-            stage.settings.repeat_after,
-        ),
+        Err(trouble) => {
+            note_refusal(&stage.desk, stage.settings.probe_interval, &trouble).await;
+            let detail = format!("container {id} could not be read: {trouble}");
+            LookedUp::nothing(Found::Later, detail, stage.settings.repeat_after)
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use super::PlanError;
 use crate::app::credits::read_limits;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::job::Trouble;
 use crate::job::plan::{Candidate, ContainerStatus};
 use crate::layers::{Client, ListQuery, Pages, Priority};
 use crate::telemetry::Metrics;
@@ -56,11 +55,7 @@ pub(super) async fn mark(
             permit.answered();
             let page = pages.turn(answer).map_err(|trouble| PlanError::Rejected {
                 project: project.clone(),
-                why: match trouble {
-                    Trouble::NotConnected(detail) => detail,
-                    Trouble::NoAnswer(lost) => lost.detail,
-                    Trouble::Refusal(refusal) => format!("{}: {}", refusal.code, refusal.message),
-                },
+                why: trouble.to_string(),
             })?;
             let rejected = page.into_iter().filter(|one| one.approval_status.as_deref() == Some(REJECTED));
             ids.extend(rejected.map(|one| one.id));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -69,33 +69,21 @@ impl Write for Put {
 }
 
 /// Writes that all wait while the writer is busy, and so share the next commit; their results in order.
-async fn together(bench: &Bench, writes: Vec<Put>) -> Vec<Result<String, LedgerError>> {
+pub(super) async fn together<W: Write>(ledger: &Ledger, writes: Vec<W>) -> Vec<Result<W::Out, LedgerError>> {
     let (started, has_started) = oneshot::channel();
     let (go, gate) = oneshot::channel();
     let first = Put::new("first", How::Gated(Mutex::new(Some((started, gate)))));
-    let ledger = bench.ledger.clone();
-    let first = tokio::spawn(async move { ledger.write(first).await });
+    let mut first = Box::pin(ledger.write(first));
+    assert!(futures::poll!(&mut first).is_pending());
     has_started.await.unwrap();
-    let mut waiting = Vec::new();
-    for write in writes {
-        let ledger = bench.ledger.clone();
-        let (handed_in, is_in) = oneshot::channel();
-        waiting.push(tokio::spawn(async move {
-            let mut write = std::pin::pin!(ledger.write(write));
-            // One poll puts it into the writer's queue.
-            assert!(futures::poll!(write.as_mut()).is_pending());
-            handed_in.send(()).unwrap();
-            write.await
-        }));
-        is_in.await.unwrap();
+    let mut waiting: Vec<_> = writes.into_iter().map(|write| Box::pin(ledger.write(write))).collect();
+    for write in &mut waiting {
+        // One poll puts it into the writer's queue.
+        assert!(futures::poll!(write).is_pending());
     }
     go.send(()).unwrap();
-    first.await.unwrap().unwrap();
-    let mut results = Vec::new();
-    for one in waiting {
-        results.push(one.await.unwrap());
-    }
-    results
+    first.await.unwrap();
+    join_all(waiting).await
 }
 
 async fn stored(bench: &Bench, name: &str) -> bool {
@@ -107,7 +95,7 @@ async fn what_waits_together_shares_one_commit() {
     let bench = Bench::new().await;
     let before = bench.metrics.ledger_commit_rows.get_sample_count();
     let writes = (0..50).map(|n| Put::new(format!("n{n}"), How::Plainly)).collect();
-    let results = together(&bench, writes).await;
+    let results = together(&bench.ledger, writes).await;
     assert!(results.iter().all(Result::is_ok));
     assert_eq!(bench.metrics.ledger_commit_rows.get_sample_count() - before, 2, "the first, and all others");
     for n in 0..50 {
@@ -120,7 +108,7 @@ async fn a_write_that_fails_takes_nobody_with_it() {
     let bench = Bench::new().await;
     let writes =
         vec![Put::new("a", How::Plainly), Put::new("bad", How::ThenFail), Put::new("b", How::Plainly)];
-    let results = together(&bench, writes).await;
+    let results = together(&bench.ledger, writes).await;
     assert_eq!(results[0].as_deref().unwrap(), "a");
     assert!(matches!(results[1], Err(LedgerError::Conflict(_))));
     assert_eq!(results[2].as_deref().unwrap(), "b");
@@ -139,7 +127,7 @@ async fn when_the_commit_fails_each_write_is_done_again_alone_and_hears_its_own_
         Put::new("b", How::Plainly),
         Put::new("worse", How::ThenFail),
     ];
-    let results = together(&bench, writes).await;
+    let results = together(&bench.ledger, writes).await;
     assert_eq!(results[0].as_deref().unwrap(), "a");
     let error = results[1].as_ref().unwrap_err();
     assert!(error.to_string().contains("FOREIGN KEY"), "{error}");
@@ -163,7 +151,7 @@ async fn a_full_disk_is_told_as_such_and_may_pass() {
     bench.ledger.write(Put::new("after", How::Plainly)).await.unwrap();
     let writes =
         vec![Put::new("a", How::Plainly), Put::new("large", How::TooMuch), Put::new("b", How::Plainly)];
-    let results = together(&bench, writes).await;
+    let results = together(&bench.ledger, writes).await;
     assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
     assert!(results[1].as_ref().unwrap_err().to_string().contains("full"), "{results:?}");
     assert!(stored(&bench, "a").await && stored(&bench, "b").await && !stored(&bench, "large").await);

@@ -298,17 +298,12 @@ pub(super) fn start_answer(answer: &Result<Acceptance, Trouble>) -> StartAnswer 
 }
 
 pub(super) fn told(trouble: &Trouble) -> Told {
-    match trouble {
-        Trouble::NotConnected(detail) => Told { status: None, request_id: None, detail: detail.clone() },
-        Trouble::NoAnswer(lost) => {
-            Told { status: lost.status, request_id: None, detail: lost.detail.clone() }
-        }
-        Trouble::Refusal(refusal) => Told {
-            status: Some(refusal.status),
-            request_id: refusal.request_id.clone(),
-            detail: format!("{}: {}", refusal.code, refusal.message),
-        },
-    }
+    let (status, request_id) = match trouble {
+        Trouble::NotConnected(_) => (None, None),
+        Trouble::NoAnswer(lost) => (lost.status, None),
+        Trouble::Refusal(refusal) => (Some(refusal.status), refusal.request_id.clone()),
+    };
+    Told { status, request_id, detail: trouble.to_string() }
 }
 
 pub(super) fn record_error(refusal: Option<&Refusal>, found: &str) -> RecordError {

@@ -1,6 +1,7 @@
 //! Jobs that only their key guards: not repeated after 23 hours, nor under another API key.
 
 use super::*;
+use crate::sandbox::gate::change_account;
 
 async fn unknown() -> Bench {
     let bench = Bench::new().await;
@@ -66,26 +67,50 @@ async fn a_repeat_that_a_person_allowed_and_that_is_lost_again_is_not_repeated_b
     assert_eq!((bench.state("a").await.as_str(), bench.gate.seen(), bench.jobs_made()), ("parked", 3, 1));
 }
 
+/// A regenerate whose POST ended like this, past its key's window.
+async fn regenerate_past_its_window(options: Options, first: &Post) -> Bench {
+    let bench = Bench::with(options).await;
+    let more = json!({ "metadata": { "sandbox": { "fail": "RENDER_FAILED" } } });
+    bench.send("a", more.clone()).await;
+    bench.go_on().await;
+    bench.settle("a", 1, Ended::Failed, true).await;
+    let mut again = brief("a", more);
+    again["run"] = json!(2);
+    bench.decide(again, true).await;
+    bench.gate.always(first.clone());
+    // The first looks at the container.
+    bench.go_on().await;
+    bench.go_on().await;
+    bench.minutes_pass(23 * 60);
+    bench
+}
+
 #[tokio::test]
 async fn a_regenerate_past_its_window_is_looked_up_and_not_repeated() {
     for (first, state) in [(Post::Lost, "running"), (Post::Dropped, "parked")] {
-        let bench = Bench::new().await;
-        let more = json!({ "metadata": { "sandbox": { "fail": "RENDER_FAILED" } } });
-        bench.send("a", more.clone()).await;
-        bench.go_on().await;
-        bench.settle("a", 1, Ended::Failed, true).await;
-        let mut again = brief("a", more);
-        again["run"] = json!(2);
-        bench.decide(again, true).await;
-        bench.gate.always(first.clone());
-        // The first looks at the container.
-        bench.go_on().await;
-        bench.go_on().await;
+        let bench = regenerate_past_its_window(Options::default(), &first).await;
         let seen = bench.gate.seen();
-        bench.minutes_pass(23 * 60);
         bench.go_on().await;
         assert_eq!((bench.state("a").await.as_str(), bench.gate.seen()), (state, seen), "{first:?}");
     }
+}
+
+#[tokio::test]
+async fn a_look_up_under_a_dead_key_holds_until_the_key_is_good() {
+    // Nothing else asks such an API about the key.
+    let options = Options { serves_account_endpoints: false, ..Options::default() };
+    let bench = regenerate_past_its_window(options, &Post::Lost).await;
+    change_account(&bench.sandbox, &json!({ "keyRevoked": true })).await;
+    bench.step().await;
+    let holds = bench.stage.desk.ledger.reader().holds().await.unwrap();
+    assert_eq!(holds.iter().map(|hold| hold.reason.as_str()).collect::<Vec<_>>(), ["UNAUTHENTICATED"]);
+    let story = bench.story("a").await;
+    let told = &story.history.last().unwrap().detail;
+    assert!(told.contains("could not be read: UNAUTHENTICATED"), "{told}");
+    change_account(&bench.sandbox, &json!({ "keyRevoked": false })).await;
+    bench.go_on().await;
+    bench.go_on().await;
+    assert_eq!(bench.state("a").await, "running");
 }
 
 #[tokio::test]
