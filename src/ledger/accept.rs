@@ -68,12 +68,11 @@ async fn name_containers(db: &mut SqliteConnection, accepted: &[Accepted<'_>]) -
         "INSERT INTO container (brief, variant, id, job, run, status, known_at) ",
         " ON CONFLICT (brief, variant) DO UPDATE SET id = excluded.id, job = excluded.job, run = excluded.run, status = 'running'",
     );
-    sets::change(db, insert, &named, |row, (one, variant, id)| {
+    sets::insert(db, insert, &named, |row, (one, variant, id)| {
         row.push_bind(one.row.brief).push_bind(*variant).push_bind((*id).to_owned()).push_bind(one.job);
         row.push_bind(one.row.run).push_bind("running").push_bind(one.now_ms);
     })
-    .await?;
-    Ok(())
+    .await
 }
 
 /// A container that exists is being made anew.

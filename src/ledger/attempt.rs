@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures::future::BoxFuture;
-use serde_json::json;
+use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
 use super::accept::{Accepted, accept_all};
@@ -154,13 +154,12 @@ impl JobRow {
     async fn all(db: &mut SqliteConnection, jobs: &[i64]) -> Result<HashMap<i64, Self>, LedgerError> {
         let mut found = HashMap::with_capacity(jobs.len());
         for part in sets::parts(jobs) {
-            let mut query = sets::ids(
+            let select = (
                 "SELECT j.id, j.brief, j.run, j.kind, j.variant, j.state, j.claim, j.attempts, j.attempt_at, j.unknown_first_at, \
                  r.variant_count, r.owed FROM job j CROSS JOIN run r WHERE j.id IN (",
-                part,
                 ") AND r.brief = j.brief AND r.run = j.run",
             );
-            let rows: Vec<Self> = query.build_query_as().fetch_all(&mut *db).await?;
+            let rows: Vec<Self> = sets::ids(select, part).fetch(&mut *db).await?;
             found.extend(rows.into_iter().map(|row| (row.id, row)));
         }
         Ok(found)
@@ -242,6 +241,19 @@ impl Write for RecordOutcome {
     }
 }
 
+/// What the story says of an attempt.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    job: i64,
+    attempt: i64,
+    outcome: String,
+    status: Option<u16>,
+    request_id: Option<&'a str>,
+    detail: &'a str,
+    state: &'static str,
+}
+
 impl RecordOutcome {
     /// The state that follows, by the one table; everything else is a conflict.
     fn check(&self, row: &JobRow) -> Result<JobState, LedgerError> {
@@ -272,16 +284,16 @@ impl RecordOutcome {
             // Nothing has left, and nothing was learned.
             return None;
         }
-        let detail = json!({
-            "job": self.job,
-            "attempt": row.attempts,
-            "outcome": format!("{:?}", self.outcome.event()),
-            "status": self.told.status,
-            "requestId": self.told.request_id,
-            "detail": self.told.detail,
-            "state": after.word(),
-        });
-        Some(Note { of: row.at(), at_ms: self.now_ms, what: "attempt", detail })
+        let detail = Line {
+            job: self.job,
+            attempt: row.attempts,
+            outcome: format!("{:?}", self.outcome.event()),
+            status: self.told.status,
+            request_id: self.told.request_id.as_deref(),
+            detail: &self.told.detail,
+            state: after.word(),
+        };
+        Some(Note::new(row.at(), self.now_ms, "attempt", &detail))
     }
 
     fn accepted<'a>(&'a self, row: &'a JobRow) -> Result<Accepted<'a>, LedgerError> {

@@ -2,11 +2,11 @@
 
 use futures::future::BoxFuture;
 use serde_json::json;
-use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
 
 use super::ours::OurFailure;
 use super::rows::{At, Followed, Input, follow_all_jobs, follow_jobs, note};
+use super::sets::Values;
 use super::spent::spend_starts;
 use super::turns::{Chosen, Turn};
 use super::unmade::reject;
@@ -283,17 +283,17 @@ impl Claim {
     async fn claim(&self, db: &mut SqliteConnection, chosen: &[i64]) -> Result<Vec<Claimed>, LedgerError> {
         let mut claimed = Vec::with_capacity(chosen.len());
         for part in sets::parts(chosen) {
-            let mut mark = QueryBuilder::new("UPDATE job SET state = 'submitting', claim = ");
-            mark.push_bind(self.boot.clone());
-            mark.push(", attempts = attempts + 1, unrecorded = unrecorded + 1, attempt_at = ")
-                .push_bind(self.now_ms);
-            mark.push(", attempt_key = ").push_bind(self.key_fingerprint.clone());
-            let free = " WHERE state IN ('ready', 'submitting') AND claim IS NULL AND id IN (";
-            sets::push_ids(&mut mark, free, part, ")");
-            let changed = mark.build().execute(&mut *db).await?.rows_affected();
+            let mark = (
+                "UPDATE job SET state = 'submitting', claim = ?, attempts = attempts + 1, unrecorded = unrecorded + 1, \
+                 attempt_at = ?, attempt_key = ? WHERE state IN ('ready', 'submitting') AND claim IS NULL AND id IN (",
+                ")",
+            );
+            let mut values = Values::default();
+            values.push_bind(&self.boot).push_bind(self.now_ms).push_bind(&self.key_fingerprint);
+            let changed = sets::ids_behind(mark, values, part).execute(&mut *db).await?;
             sets::all_changed("jobs to be claimed", part.len(), changed)?;
-            let mut what = sets::ids(concat!(claimed!(), " AND j.id IN ("), part, ")");
-            let mut found: Vec<Claimed> = what.build_query_as().fetch_all(&mut *db).await?;
+            let what = sets::ids((concat!(claimed!(), " AND j.id IN ("), ")"), part);
+            let mut found: Vec<Claimed> = what.fetch(&mut *db).await?;
             found.sort_by_key(|job| part.iter().position(|id| *id == job.id));
             claimed.append(&mut found);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
 use super::decide::{Decide, Received};
@@ -19,14 +19,23 @@ pub(super) struct Decided<'a> {
     pub at: Option<At>,
 }
 
+/// What the story says of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    result: &'static str,
+    message_id: Option<&'a str>,
+    redelivered: bool,
+}
+
 impl Decided<'_> {
     fn note(&self, at_ms: i64) -> Option<Note> {
-        let detail = json!({
-            "result": self.decision.word(),
-            "messageId": self.received.properties.message_id,
-            "redelivered": self.received.redelivered,
-        });
-        self.at.map(|of| Note { of, at_ms, what: "received", detail })
+        let detail = Line {
+            result: self.decision.word(),
+            message_id: self.received.properties.message_id.as_deref(),
+            redelivered: self.received.redelivered,
+        };
+        self.at.map(|of| Note::new(of, at_ms, "received", &detail))
     }
 }
 
@@ -38,7 +47,7 @@ impl Decide {
         decided: &[Decided<'_>],
     ) -> Result<(), LedgerError> {
         let insert = ("INSERT INTO delivery (at, result, brief, run, message_id, redelivered) ", "");
-        sets::change(db, insert, decided, |row, one| {
+        sets::insert(db, insert, decided, |row, one| {
             row.push_bind(self.now_ms).push_bind(one.decision.word());
             row.push_bind(one.at.map(|(brief, _)| brief)).push_bind(one.at.map(|(_, run)| run));
             row.push_bind(one.received.properties.message_id.clone()).push_bind(one.received.redelivered);

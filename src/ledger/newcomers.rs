@@ -33,11 +33,11 @@ pub(super) async fn known_identities(
         deliveries.iter().filter_map(|one| Some(&one.content.as_ref().ok()?.identity)).collect();
     let mut known = HashSet::new();
     for part in sets::parts(&named) {
-        let mut query = sets::lists(select, part, |row, identity| {
+        let query = sets::lists(select, part, |row, identity| {
             row.push_bind(identity.project_id.clone()).push_bind(identity.batch_id.clone());
             row.push_bind(identity.brief_id.clone());
         });
-        let found: Vec<(String, String, String)> = query.build_query_as().fetch_all(&mut *db).await?;
+        let found: Vec<(String, String, String)> = query.fetch(&mut *db).await?;
         known.extend(found.into_iter().map(|(project_id, batch_id, brief_id)| Identity {
             project_id,
             batch_id,
@@ -105,13 +105,12 @@ impl Decide {
             "",
         );
         let input = self.input.word();
-        sets::change(db, insert, briefs, |row, (id, identity)| {
+        sets::insert(db, insert, briefs, |row, (id, identity)| {
             row.push_bind(*id).push_bind(identity.project_id.clone()).push_bind(identity.batch_id.clone());
             row.push_bind(identity.brief_id.clone()).push_bind(input.clone()).push_bind(1_i64);
             row.push_bind("waiting").push_bind(false).push_bind(self.now_ms).push_bind(self.now_ms);
         })
-        .await?;
-        Ok(())
+        .await
     }
 
     fn first_run<'a>(&self, (received, brief): Newcomer<'a>) -> NewRun<'a> {

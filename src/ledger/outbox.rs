@@ -1,6 +1,7 @@
 //! The outbox: records and dead letters that shall leave, in the order they were made, kept after they left so that
 //! the same record can be sent again with the same bytes (P4).
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
@@ -133,7 +134,7 @@ pub(super) async fn insert_messages(db: &mut SqliteConnection, rows: &[NewRow]) 
          ended_at, batch_id, credits, state, due_at, created_at) ",
         "",
     );
-    sets::change(db, insert, rows, |place, row| {
+    sets::insert(db, insert, rows, |place, row| {
         place.push_bind(row.channel).push_bind(row.input.clone());
         place.push_bind(row.message_id.clone()).push_bind(row.kind.clone());
         place.push_bind(row.routing_key.clone()).push_bind(row.body.clone());
@@ -143,8 +144,7 @@ pub(super) async fn insert_messages(db: &mut SqliteConnection, rows: &[NewRow]) 
         place.push_bind(row.credits.and_then(|credits| i64::try_from(credits).ok()));
         place.push_bind("pending").push_bind(row.made_ms).push_bind(row.made_ms);
     })
-    .await?;
-    Ok(())
+    .await
 }
 
 /// What a record says about its container.
@@ -317,6 +317,16 @@ fn base_record(brief: &BriefRow, run: &RunRow, kind: RecordType) -> Result<Recor
     })
 }
 
+/// What the story says of a record.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    variant: Option<i64>,
+    message_id: &'a str,
+}
+
 fn record_row(
     brief: &BriefRow,
     run: &RunRow,
@@ -333,7 +343,8 @@ fn record_row(
         ..Properties::default()
     };
     let message_id = record.id().to_string();
-    let detail = json!({ "type": record.kind.word(), "variant": variant, "messageId": message_id });
+    let detail = Line { kind: record.kind.word(), variant, message_id: &message_id };
+    let said = Note::new((run.brief, run.run), now_ms, "record", &detail);
     let row = NewRow {
         channel: "record",
         input: brief.input.clone(),
@@ -348,7 +359,7 @@ fn record_row(
         made_ms: now_ms,
         batch: None,
     };
-    Ok((row, Note { of: (run.brief, run.run), at_ms: now_ms, what: "record", detail }))
+    Ok((row, said))
 }
 
 fn raw(text: &str) -> Result<Box<RawValue>, LedgerError> {

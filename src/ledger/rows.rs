@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 
@@ -82,16 +83,6 @@ impl BriefRow {
         .await?)
     }
 
-    /// Those with these ids, one part of a set.
-    pub(super) async fn by_ids(db: &mut SqliteConnection, part: &[i64]) -> Result<Vec<Self>, LedgerError> {
-        let mut query = sets::ids(
-            "SELECT id, project_id, batch_id, brief_id, input, run, state, touched, pruned_at FROM brief WHERE id IN (",
-            part,
-            ")",
-        );
-        Ok(query.build_query_as().fetch_all(db).await?)
-    }
-
     pub(super) async fn by_id(db: &mut SqliteConnection, id: i64) -> Result<Self, LedgerError> {
         Ok(sqlx::query_as(
             "SELECT id, project_id, batch_id, brief_id, input, run, state, touched, pruned_at FROM brief WHERE id = $1",
@@ -151,7 +142,7 @@ impl RunRow {
              correlation_id, traceparent, tracestate, enqueued_at, received_at, submitted_at, state, owed, made \
              FROM wanted w CROSS JOIN run r WHERE r.brief = w.brief AND r.run = w.run",
         );
-        Ok(sets::lists(select, part, bind_at).build_query_as().fetch_all(db).await?)
+        sets::lists(select, part, bind_at).fetch(db).await
     }
 
     pub(super) async fn get(db: &mut SqliteConnection, brief: i64, run: i64) -> Result<Self, LedgerError> {
@@ -197,7 +188,15 @@ pub(super) struct Note {
     pub at_ms: i64,
     pub what: &'static str,
     /// JSON.
-    pub detail: Value,
+    detail: String,
+}
+
+impl Note {
+    /// `detail`: an object, a type of its own where many are written.
+    pub(super) fn new(of: At, at_ms: i64, what: &'static str, detail: &impl Serialize) -> Self {
+        // Texts and numbers: nothing here can fail.
+        Self { of, at_ms, what, detail: serde_json::to_string(detail).unwrap_or_default() }
+    }
 }
 
 /// Adds a line to a brief's story.
@@ -208,7 +207,7 @@ pub(super) async fn note(
     what: &'static str,
     detail: &Value,
 ) -> Result<(), LedgerError> {
-    notes(db, &[Note { of, at_ms, what, detail: detail.clone() }]).await
+    notes(db, &[Note::new(of, at_ms, what, detail)]).await
 }
 
 /// Adds lines to stories, in this order.
@@ -217,12 +216,11 @@ pub(super) async fn notes(db: &mut SqliteConnection, notes: &[Note]) -> Result<(
         return Ok(());
     }
     let insert = ("INSERT INTO history (brief, run, at, what, detail) ", "");
-    sets::change(db, insert, notes, |row, note| {
+    sets::insert(db, insert, notes, |row, note| {
         bind_at(row, &note.of);
-        row.push_bind(note.at_ms).push_bind(note.what).push_bind(note.detail.to_string());
+        row.push_bind(note.at_ms).push_bind(note.what).push_bind(note.detail.as_str());
     })
-    .await?;
-    Ok(())
+    .await
 }
 
 /// A run that comes into another state, and its brief with it if it is the current one.
@@ -265,7 +263,7 @@ pub(super) async fn move_briefs(db: &mut SqliteConnection, moved: &[Moved]) -> R
 }
 
 /// Binds the numbers of a brief's run.
-pub(super) fn bind_at(row: &mut sets::Values<'_>, (brief, run): &At) {
+pub(super) fn bind_at(row: &mut sets::Values, (brief, run): &At) {
     row.push_bind(*brief).push_bind(*run);
 }
 

@@ -3,9 +3,9 @@
 //! Looking for new ones is cheap (two numbers a job, by an index), what they are is read only of those that are new.
 
 use futures::future::BoxFuture;
-use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
 
+use super::sets::Values;
 use super::writer::Write;
 use super::{Ledger, LedgerError, sets};
 
@@ -44,15 +44,16 @@ macro_rules! nobody_newer {
 }
 pub(super) use nobody_newer;
 
-/// What is to be known about jobs; between both parts the status of containers that are followed, after them the jobs.
+/// What is to be known about jobs: bound are the status of containers that are followed, and the jobs.
 const DETAILS: (&str, &str) = (
     "SELECT j.id, j.project_id, j.kind, j.api_job_id, j.accepted_at, j.attempt_at, j.unknown_first_at, \
     j.answered_ms, j.seen_before, \
     CASE WHEN j.kind <> 'generate' THEN 0 WHEN j.state = 'running' THEN \
       CASE WHEN r.owed > r.variant_count THEN r.owed ELSE r.variant_count END - (SELECT count(*) FROM container c WHERE c.brief = j.brief) \
     ELSE (SELECT count(*) FROM container c WHERE c.job = j.id AND c.status = 'lost' AND c.id = '') END AS unnamed, \
-    (SELECT group_concat(c.id, char(10)) FROM container c WHERE c.job = j.id AND c.status = ",
-    ") AS open FROM job j JOIN run r ON r.brief = j.brief AND r.run = j.run WHERE j.id IN (",
+    (SELECT group_concat(c.id, char(10)) FROM container c WHERE c.job = j.id AND c.status = ?) AS open \
+    FROM job j JOIN run r ON r.brief = j.brief AND r.run = j.run WHERE j.id IN (",
+    ") ORDER BY j.accepted_at, j.id",
 );
 
 #[derive(sqlx::FromRow)]
@@ -120,10 +121,9 @@ impl Ledger {
     async fn details(&self, jobs: &[i64], open: &'static str) -> Result<Vec<Running>, LedgerError> {
         let mut found = Vec::with_capacity(jobs.len());
         for part in sets::parts(jobs) {
-            let mut query = QueryBuilder::new(DETAILS.0);
-            query.push_bind(open);
-            sets::push_ids(&mut query, DETAILS.1, part, ") ORDER BY j.accepted_at, j.id");
-            let rows: Vec<Row> = query.build_query_as().fetch_all(&self.reader().pool).await?;
+            let mut values = Values::default();
+            values.push_bind(open);
+            let rows: Vec<Row> = sets::ids_behind(DETAILS, values, part).fetch(&self.reader().pool).await?;
             found.extend(rows.into_iter().map(Row::running));
         }
         Ok(found)

@@ -45,7 +45,7 @@ pub(super) async fn insert_runs(
          owed, made, plan) ",
         "",
     );
-    sets::change(db, insert, runs, |row, (at, run)| {
+    sets::insert(db, insert, runs, |row, (at, run)| {
         let NewRun { brief, received, plan, now_ms } = run;
         let text =
             |name: &str| received.headers.get(name).and_then(|value| value.as_str()).map(str::to_owned);
@@ -61,8 +61,7 @@ pub(super) async fn insert_runs(
         row.push_bind(ms(received.timestamp)).push_bind(*now_ms).push_bind(state);
         row.push_bind(owed * i64::from(brief.variant_count)).push_bind(0_i64).push_bind(*plan);
     })
-    .await?;
-    Ok(())
+    .await
 }
 
 /// Makes a stored run the brief's current one.
@@ -222,7 +221,7 @@ pub(super) async fn insert_jobs(db: &mut SqliteConnection, jobs: &[NewJob<'_>]) 
          idempotency_key, alias, body, state, due_at, expires_at, rejected) ",
         "",
     );
-    sets::change(db, insert, &numbered, |row, (id, job)| {
+    sets::insert(db, insert, &numbered, |row, (id, job)| {
         let number = u32::try_from(job.run).unwrap_or(u32::MAX);
         let container = job.container.as_ref();
         let key_text = keys::key_text(job.identity, number, container.map(|one| one.id.as_str()));
@@ -238,6 +237,5 @@ pub(super) async fn insert_jobs(db: &mut SqliteConnection, jobs: &[NewJob<'_>]) 
         row.push_bind(job.due.at_ms).push_bind(job.expires_ms);
         row.push_bind(container.is_some_and(|one| one.rejected));
     })
-    .await?;
-    Ok(())
+    .await
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
-use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
 
+use super::sets::Values;
 use super::writer::Write;
 use super::{LedgerError, sets};
 use crate::flow::SendOutcome;
@@ -117,12 +117,14 @@ impl MarkSent {
     /// Notes real confirmations. A dead letter's body is the broker's now; a record's is kept for the next time.
     async fn confirm(&self, db: &mut SqliteConnection, rows: &[i64]) -> Result<(), LedgerError> {
         for part in sets::parts(rows) {
-            let mut update = QueryBuilder::new("UPDATE outbox SET state = 'sent', sent_at = ");
-            update.push_bind(self.now_ms);
-            let more = ", sends = sends + 1, attempts = 0, body = CASE channel WHEN 'dead_letter' THEN x'' ELSE body END \
-                 WHERE state = 'pending' AND id IN (";
-            sets::push_ids(&mut update, more, part, ")");
-            update.build().execute(&mut *db).await?;
+            let update = (
+                "UPDATE outbox SET state = 'sent', sent_at = ?, sends = sends + 1, attempts = 0, \
+                 body = CASE channel WHEN 'dead_letter' THEN x'' ELSE body END WHERE state = 'pending' AND id IN (",
+                ")",
+            );
+            let mut values = Values::default();
+            values.push_bind(self.now_ms);
+            sets::ids_behind(update, values, part).execute(db).await?;
         }
         Ok(())
     }

@@ -185,8 +185,7 @@ impl JobRow {
                 "SELECT id, brief, run, kind, api_job_id, format FROM job WHERE id IN (",
                 ") AND state = 'running'",
             );
-            let mut query = sets::ids(select.0, part, select.1);
-            let rows: Vec<Self> = query.build_query_as().fetch_all(&mut *db).await?;
+            let rows: Vec<Self> = sets::ids(select, part).fetch(&mut *db).await?;
             running.extend(rows.into_iter().map(|row| (row.id, row)));
         }
         Ok(running)

@@ -6,11 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::json;
+use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
 use super::outbox::{NewRow, container_record, insert_messages};
-use super::rows::{At, BriefRow, Moved, Note, RunRow, bind_at, detail, move_briefs, notes};
+use super::rows::{At, BriefRow, Moved, Note, RunRow, bind_at, move_briefs, notes};
 use super::settle::{ContainerEnd, ContainerStates, JobRow, Of, Settle, Settled};
 use super::totals::bump_all;
 use super::{LedgerError, sets};
@@ -38,11 +38,17 @@ pub(super) async fn settle_usual(
 /// What is stored about the jobs to be settled.
 struct Known {
     jobs: HashMap<i64, JobRow>,
-    briefs: HashMap<i64, BriefRow>,
+    briefs: HashMap<i64, Asked>,
     runs: HashMap<At, RunRow>,
     containers: HashMap<i64, Vec<Container>>,
-    /// Briefs of which the next run was asked for.
-    asked_again: HashSet<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Asked {
+    #[sqlx(flatten)]
+    brief: BriefRow,
+    /// The next run was asked for.
+    again: bool,
 }
 
 #[derive(sqlx::FromRow)]
@@ -69,27 +75,25 @@ impl Known {
         let mut at: Vec<At> = jobs.values().map(JobRow::at).collect();
         at.sort_unstable();
         at.dedup();
-        let mut known = Self {
-            jobs,
-            briefs: HashMap::new(),
-            runs: HashMap::new(),
-            containers: HashMap::new(),
-            asked_again: HashSet::new(),
-        };
+        let mut known =
+            Self { jobs, briefs: HashMap::new(), runs: HashMap::new(), containers: HashMap::new() };
         let ids: Vec<i64> = at.iter().map(|(brief, _)| *brief).collect();
         for part in sets::parts(&ids) {
-            known.briefs.extend(BriefRow::by_ids(db, part).await?.into_iter().map(|row| (row.id, row)));
-            let mut query = sets::ids(
+            let asked = (
+                "SELECT id, project_id, batch_id, brief_id, input, run, state, touched, pruned_at, EXISTS \
+                 (SELECT 1 FROM run r WHERE r.brief = brief.id AND r.state = 'remembered') AS again \
+                 FROM brief WHERE id IN (",
+                ")",
+            );
+            let briefs = sets::ids(asked, part).fetch::<Asked>(&mut *db).await?;
+            known.briefs.extend(briefs.into_iter().map(|row| (row.brief.id, row)));
+            let named = (
                 "SELECT brief, variant, id, job, status FROM container WHERE brief IN (",
-                part,
                 ") ORDER BY brief, variant",
             );
-            for row in query.build_query_as::<Container>().fetch_all(&mut *db).await? {
+            for row in sets::ids(named, part).fetch::<Container>(&mut *db).await? {
                 known.containers.entry(row.brief).or_default().push(row);
             }
-            let asked = ("SELECT brief FROM run WHERE brief IN (", ") AND state = 'remembered'");
-            let mut query = sets::ids(asked.0, part, asked.1);
-            known.asked_again.extend(query.build_query_scalar::<i64>().fetch_all(&mut *db).await?);
         }
         for part in sets::parts(&at) {
             known
@@ -101,7 +105,7 @@ impl Known {
 
     fn usual(&self, settle: &Settle) -> Option<Usual<'_>> {
         let job = self.jobs.get(&settle.job).filter(|job| job.kind == "generate")?;
-        let brief = self.briefs.get(&job.brief).filter(|brief| !self.asked_again.contains(&brief.id))?;
+        let brief = self.briefs.get(&job.brief).filter(|asked| !asked.again).map(|asked| &asked.brief)?;
         let run = self.runs.get(&job.at())?;
         let containers = self.containers.get(&job.brief)?;
         let mut ended = HashSet::new();
@@ -148,6 +152,19 @@ struct EndedJob {
     at_ms: i64,
 }
 
+/// What the story says of the end of a job.
+#[derive(Serialize)]
+struct JobEnded {
+    job: i64,
+    state: &'static str,
+}
+
+/// What the story says of the end of a run.
+#[derive(Serialize)]
+struct NowIn {
+    state: &'static str,
+}
+
 impl Changes {
     fn add(&mut self, settle: &Settle, usual: &Usual<'_>) -> Result<Settled, LedgerError> {
         let Usual { job, brief, run, containers } = usual;
@@ -184,10 +201,9 @@ impl Changes {
         let (at_ms, of) = (settle.now_ms, job.at());
         let state = ContainerStates::count(of_job).job_state().filter(|_| made >= run.owed)?;
         self.jobs.push(EndedJob { id: settle.job, state, at_ms });
-        let said = json!({ "job": settle.job, "state": state });
-        self.story.push(Note { of, at_ms, what: "job ended", detail: said });
+        self.story.push(Note::new(of, at_ms, "job ended", &JobEnded { job: settle.job, state }));
         let state = ContainerStates::count(containers.iter().map(status_of)).brief_state();
-        self.story.push(Note { of, at_ms, what: "ended", detail: detail("state", state.word()) });
+        self.story.push(Note::new(of, at_ms, "ended", &NowIn { state: state.word() }));
         Some(Moved { of, state, at_ms })
     }
 

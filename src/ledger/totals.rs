@@ -20,11 +20,10 @@ pub(super) async fn bump_all(
     let totals: Vec<_> = totals.iter().filter(|(_, n)| *n != 0).copied().collect();
     let statement =
         ("INSERT INTO total (name, n) ", " ON CONFLICT (name) DO UPDATE SET n = total.n + excluded.n");
-    sets::change(db, statement, &totals, |row, (name, n)| {
+    sets::insert(db, statement, &totals, |row, (name, n)| {
         row.push_bind(*name).push_bind(*n);
     })
-    .await?;
-    Ok(())
+    .await
 }
 
 /// How many briefs, jobs or outbox rows are in a state.

@@ -59,12 +59,17 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     let node = Node::start().await;
+    // Before and after the worker, as long as it takes: a machine is not equally fast all the time.
+    let messages = args.briefs * 2;
+    eprintln!("the broker alone …");
+    let before = broker::measure(node.url(), messages).await;
     eprintln!("the worker: {} briefs …", args.briefs);
     // On the disk that holds target/, since a /tmp in memory would flatter the ledger.
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("target/tmp can be written to");
     let worker = worker::measure(node.url(), args.briefs, dir.path()).await;
-    eprintln!("the broker alone …");
-    let broker = broker::measure(node.url(), args.briefs).await;
+    eprintln!("the broker alone, again …");
+    let after = broker::measure(node.url(), messages).await;
+    let broker = Rate { count: 2 * messages, took: before.took + after.took };
     eprintln!("the ledger alone …");
     let ledger = ledger::measure(args.briefs).await;
     eprintln!("the API alone …");

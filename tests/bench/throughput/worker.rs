@@ -40,7 +40,9 @@ pub async fn measure(url: &str, count: usize, dir: &Path) -> Measured {
 pub async fn measure_from(url: &str, (first, count): (usize, usize), dir: &Path) -> Measured {
     let broker = TestBroker::connect_to(url.to_owned()).await;
     let sandbox = SandboxProcess::spawn(&SANDBOX).await;
-    let variables = variables(&broker, &sandbox);
+    let mut variables = variables(&broker, &sandbox);
+    variables.push(("BRIEFD__TRACK__POLL_INITIAL", LOOK_AFTER.to_owned()));
+    variables.push(("BRIEFD__TRACK__SWEEP_INTERVAL", LOOK_AFTER.to_owned()));
     // Once without work: its queues are there, and what a first start does is done.
     stop(start(dir, &variables).await).await;
     let bodies: Vec<Vec<u8>> = (first..first + count).map(|n| brief(n).to_string().into_bytes()).collect();
@@ -92,6 +94,10 @@ pub async fn measure_from(url: &str, (first, count): (usize, usize), dir: &Path)
 /// `submit.concurrency`: as many POSTs at once as an API without a rate limit is worth; the built-in 32 are for one that
 /// has a limit.
 const CONCURRENCY: &str = "256";
+
+/// `track.poll_initial` and `track.sweep_interval`: the built-in seconds are for jobs that take minutes, and for an API that
+/// counts reads.
+const LOOK_AFTER: &str = "1s";
 
 /// What does not add up in the ledger of a worker that has stopped; its own gauge was counted when it started.
 pub async fn imbalance(dir: &Path) -> Vec<String> {
