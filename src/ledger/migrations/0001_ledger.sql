@@ -168,9 +168,11 @@ CREATE TABLE outbox (
     batch_id    TEXT,                       -- of a record that is about a whole batch: which
     credits     BIGINT                      -- what the record says that it cost, apart from its body
 );
-CREATE UNIQUE INDEX outbox_message ON outbox (message_id);
 CREATE INDEX outbox_pending ON outbox (input, due_at, id) WHERE state = 'pending';
-CREATE INDEX outbox_brief ON outbox (brief, run, variant);
+-- A record's id follows from these, so that none is made twice. An index of the ids themselves would be a page of its own for
+-- each record, somewhere.
+CREATE UNIQUE INDEX outbox_brief ON outbox (brief, run, variant, kind);
+CREATE UNIQUE INDEX outbox_brief_whole ON outbox (brief, run, kind) WHERE brief IS NOT NULL AND variant IS NULL;
 CREATE INDEX outbox_batch ON outbox (batch_id) WHERE batch_id IS NOT NULL;
 CREATE INDEX outbox_credits ON outbox (brief, credits) WHERE credits IS NOT NULL;
 CREATE INDEX outbox_dead_sent ON outbox (created_at, id) WHERE channel = 'dead_letter' AND state IN ('sent', 'dropped');

@@ -187,3 +187,19 @@ async fn what_was_parked_or_dropped_goes_out_again_when_asked_for() {
     bench.send(brief("Run", json!({}))).await;
     assert_eq!(bench.publish().await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_record_that_exists_cannot_be_made_again_whatever_its_id() {
+    let bench = Bench::new().await;
+    bench.run_through(brief("Run", json!({"variantCount": 2})), &[("c1", DONE), ("c2", FAILED)]).await;
+    bench.send(numbered(1, json!({"wat": 1}))).await;
+    let kinds = ["container.completed", "container.failed", "brief.failed"];
+    let mut beside = bench.beside().await;
+    for kind in kinds {
+        let copy = "INSERT INTO outbox (channel, input, message_id, kind, routing_key, body, properties, brief, run, variant, \
+                    state, due_at, created_at) SELECT channel, input, 'other', kind, routing_key, body, properties, brief, run, \
+                    variant, state, due_at, created_at FROM outbox WHERE kind = $1";
+        let copied = sqlx::query(copy).bind(kind).execute(&mut beside).await;
+        assert!(copied.unwrap_err().to_string().contains("UNIQUE"), "{kind}");
+    }
+}
