@@ -29,6 +29,9 @@ use crate::telemetry::Metrics;
 const PAGES_MAX: u32 = 5_000;
 /// Containers a page, the most that the API gives.
 const PAGE: u32 = 200;
+/// Containers that are looked up in the ledger at once. It has no index of their ids, which come in no order: each look-up
+/// reads all of them.
+const COMPARED_AT_ONCE: usize = 10_000;
 /// Containers that are read by themselves because they seem to differ.
 const READS_MAX: u32 = 50;
 /// Differences that are kept; beyond, they are only counted.
@@ -146,7 +149,7 @@ pub enum Adopt {
     },
 }
 
-/// Compares; `watch` is told how many containers of the list were seen.
+/// Compares; `watch` is told how many containers of the list were read.
 pub async fn run(
     settings: &Settings,
     span: &Span,
@@ -174,6 +177,12 @@ struct Comparing<'a> {
     reads_left: u32,
 }
 
+/// A container of the list, and when the list was read.
+struct Listed {
+    item: ListedContainer,
+    now: Now,
+}
+
 impl Comparing<'_> {
     async fn run(mut self, watch: &mut (dyn FnMut(u64) + Send)) -> Result<Reconciled, ReconcileError> {
         let mut result = Reconciled::default();
@@ -186,14 +195,20 @@ impl Comparing<'_> {
             ..ListQuery::default()
         };
         let mut pages = Pages::new(query, PAGES_MAX);
+        let mut listed = Vec::new();
         while let Some(query) = pages.next_query() {
             let page = self.api.page(&self.span.project, query).await?;
+            let now = self.now();
             let items = pages.turn(Ok(page)).unwrap_or_default();
             // Pages shift while new containers are made: one may be on two of them.
-            let items: Vec<_> = items.into_iter().filter(|item| seen.insert(item.id.clone())).collect();
-            self.compare_page(&items, &mut result).await?;
-            watch(result.at_api);
+            let items = items.into_iter().filter(|item| seen.insert(item.id.clone()));
+            listed.extend(items.map(|item| Listed { item, now }));
+            if listed.len() >= COMPARED_AT_ONCE {
+                self.compare(&std::mem::take(&mut listed), &mut result).await?;
+            }
+            watch(seen.len() as u64);
         }
+        self.compare(&listed, &mut result).await?;
         result.whole = pages.is_whole();
         if result.whole {
             self.look_for_missing(&seen, &mut result).await?;
@@ -214,22 +229,18 @@ impl Comparing<'_> {
         Ok(result)
     }
 
-    async fn compare_page(
-        &mut self,
-        items: &[ListedContainer],
-        result: &mut Reconciled,
-    ) -> Result<(), ReconcileError> {
-        let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
+    async fn compare(&mut self, listed: &[Listed], result: &mut Reconciled) -> Result<(), ReconcileError> {
+        let ids: Vec<&str> = listed.iter().map(|one| one.item.id.as_str()).collect();
         let rows = self.reader.known_containers(&ids).await?;
         let rows: HashMap<&str, &KnownContainer> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
-        for item in items {
+        for one in listed {
             result.at_api += 1;
-            if let Some(price) = self.prices.of(item.format.as_deref()) {
+            if let Some(price) = self.prices.of(one.item.format.as_deref()) {
                 *result.credits.get_or_insert(0) += price;
             }
-            match rows.get(item.id.as_str()) {
-                Some(row) => self.compare_known(item, row, result).await?,
-                None => self.compare_unknown(item, result),
+            match rows.get(one.item.id.as_str()) {
+                Some(row) => self.compare_known(one, row, result).await?,
+                None => self.compare_unknown(one, result),
             }
         }
         Ok(())
@@ -238,11 +249,11 @@ impl Comparing<'_> {
     /// One that seems to differ is read by itself: the list may lag, and only its record says all.
     async fn compare_known(
         &mut self,
-        item: &ListedContainer,
+        Listed { item, now }: &Listed,
         row: &KnownContainer,
         result: &mut Reconciled,
     ) -> Result<(), ReconcileError> {
-        let mut verdict = known(item, row, self.now());
+        let mut verdict = known(item, row, *now);
         let mut status = item.status.clone();
         let mut reading = None;
         if matches!(verdict, Verdict::Differs(_)) {
@@ -270,9 +281,9 @@ impl Comparing<'_> {
         Ok(())
     }
 
-    fn compare_unknown(&self, item: &ListedContainer, result: &mut Reconciled) {
+    fn compare_unknown(&self, Listed { item, now }: &Listed, result: &mut Reconciled) {
         let ours = self.unnamed.get(&item.id);
-        match unknown(item, ours, self.now()) {
+        match unknown(item, ours, *now) {
             Verdict::Explained => result.explained += 1,
             Verdict::TooNew => result.too_new += 1,
             Verdict::Differs(kind) => {

@@ -89,7 +89,7 @@ impl Write for SettleLate {
         Box::pin(async move {
             let mut late = Late { of: Of::job(db, self.job).await?, ..Late::default() };
             let row: Option<JobRow> = sqlx::query_as(
-                "SELECT j.id, j.brief, b.run, j.kind, j.api_job_id, j.format FROM job j \
+                "SELECT j.brief, b.run, j.kind, j.api_job_id, j.format AS became FROM job j \
                  JOIN brief b ON b.id = j.brief WHERE j.id = $1 AND b.pruned_at IS NULL",
             )
             .bind(self.job)

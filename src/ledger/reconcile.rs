@@ -78,7 +78,7 @@ const KNOWN: &str = "SELECT c.id, c.status, c.known_at, c.ended_at, c.variant, c
     FROM container c JOIN job j ON j.id = c.job JOIN brief b ON b.id = c.brief ";
 
 impl Reader {
-    /// Those of `ids` that the ledger knows.
+    /// Those of `ids` that the ledger knows. However few they are, it reads all containers: ask for many at once.
     pub async fn known_containers(&self, ids: &[&str]) -> Result<Vec<KnownContainer>, LedgerError> {
         let list = serde_json::to_string(ids).unwrap_or_default();
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(format!(

@@ -134,17 +134,6 @@ impl RunRow {
         .await?)
     }
 
-    /// These runs, one part of a set.
-    pub(super) async fn all(db: &mut SqliteConnection, part: &[At]) -> Result<Vec<Self>, LedgerError> {
-        let select = (
-            "WITH wanted (brief, run) AS (",
-            ") SELECT r.brief, r.run, fingerprint, request, metadata, format, variant_count, priority, not_before, expires_at, \
-             correlation_id, traceparent, tracestate, enqueued_at, received_at, submitted_at, state, owed, made \
-             FROM wanted w CROSS JOIN run r WHERE r.brief = w.brief AND r.run = w.run",
-        );
-        sets::lists(select, part, bind_at).fetch(db).await
-    }
-
     pub(super) async fn get(db: &mut SqliteConnection, brief: i64, run: i64) -> Result<Self, LedgerError> {
         Self::find(db, brief, run)
             .await?

@@ -1,18 +1,16 @@
 //! How running jobs end: containers that have ended become records, in the transaction that says so.
 
-use std::collections::HashMap;
-
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
+use super::LedgerError;
 use super::ours::OurFailure;
 use super::outbox::{ContainerPart, end_run, insert_container_record};
 use super::rows::{At, BriefRow, RunRow, follow_jobs, note};
 use super::settle_many::settle_usual;
 use super::writer::Write;
-use super::{LedgerError, sets};
 use crate::job::BriefState;
 use crate::record::{RecordError, RecordType};
 
@@ -161,34 +159,23 @@ impl Write for Settle {
 
 #[derive(sqlx::FromRow)]
 pub(super) struct JobRow {
-    pub id: i64,
     pub brief: i64,
     pub run: i64,
     pub kind: String,
     pub api_job_id: Option<String>,
+    /// What the API made of `auto`, when told.
+    #[sqlx(rename = "became")]
     pub format: Option<String>,
 }
 
 impl JobRow {
     pub(super) async fn running(db: &mut SqliteConnection, job: i64) -> Result<Option<Self>, LedgerError> {
-        Ok(Self::running_all(db, &[job]).await?.remove(&job))
-    }
-
-    /// Those of these that run, by their numbers.
-    pub(super) async fn running_all(
-        db: &mut SqliteConnection,
-        jobs: &[i64],
-    ) -> Result<HashMap<i64, Self>, LedgerError> {
-        let mut running = HashMap::with_capacity(jobs.len());
-        for part in sets::parts(jobs) {
-            let select = (
-                "SELECT id, brief, run, kind, api_job_id, format FROM job WHERE id IN (",
-                ") AND state = 'running'",
-            );
-            let rows: Vec<Self> = sets::ids(select, part).fetch(&mut *db).await?;
-            running.extend(rows.into_iter().map(|row| (row.id, row)));
-        }
-        Ok(running)
+        Ok(sqlx::query_as(
+            "SELECT brief, run, kind, api_job_id, format AS became FROM job WHERE id = $1 AND state = 'running'",
+        )
+        .bind(job)
+        .fetch_optional(db)
+        .await?)
     }
 
     /// Its brief's run.

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteConnection;
 
 use super::outbox::{NewRow, container_record, insert_messages};
@@ -25,7 +25,8 @@ pub(super) async fn settle_usual(
     let mut taken = HashSet::new();
     let mut settled = Vec::with_capacity(settles.len());
     for settle in settles {
-        let usual = known.usual(settle).filter(|usual| taken.insert(usual.brief.id));
+        let usual = known.get(&settle.job).and_then(|known| known.usual(settle));
+        let usual = usual.filter(|usual| taken.insert(usual.brief.id));
         settled.push(match usual {
             Some(usual) => Some(changes.add(settle, &usual)?),
             None => None,
@@ -35,25 +36,26 @@ pub(super) async fn settle_usual(
     Ok(settled)
 }
 
-/// What is stored about the jobs to be settled.
-struct Known {
-    jobs: HashMap<i64, JobRow>,
-    briefs: HashMap<i64, Asked>,
-    runs: HashMap<At, RunRow>,
-    containers: HashMap<i64, Vec<Container>>,
-}
-
+/// A job to be settled, and what is stored about it.
 #[derive(sqlx::FromRow)]
-struct Asked {
+struct Known {
+    number: i64,
+    /// Its run is the brief's current one: what is of one name in these three is the same.
+    #[sqlx(flatten)]
+    job: JobRow,
     #[sqlx(flatten)]
     brief: BriefRow,
+    #[sqlx(flatten)]
+    run: RunRow,
     /// The next run was asked for.
     again: bool,
+    /// All of the brief.
+    #[sqlx(json)]
+    containers: Vec<Container>,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(Deserialize)]
 struct Container {
-    brief: i64,
     variant: i64,
     id: String,
     job: i64,
@@ -68,46 +70,33 @@ struct Usual<'a> {
     containers: &'a [Container],
 }
 
+/// A row a job, since each costs a word between two threads.
+const KNOWN: (&str, &str) = (
+    "SELECT j.id AS number, j.kind, j.api_job_id, j.format AS became, b.id, b.project_id, b.batch_id, b.brief_id, b.input, \
+     b.touched, b.pruned_at, r.brief, r.run, r.fingerprint, r.request, r.metadata, r.format, r.variant_count, r.priority, \
+     r.not_before, r.expires_at, r.correlation_id, r.traceparent, r.tracestate, r.enqueued_at, r.received_at, \
+     r.submitted_at, r.state, r.owed, r.made, \
+     EXISTS (SELECT 1 FROM run n WHERE n.brief = j.brief AND n.state = 'remembered') AS again, \
+     (SELECT json_group_array(json_object('variant', c.variant, 'id', c.id, 'job', c.job, 'status', c.status)) \
+     FROM container c WHERE c.brief = j.brief) AS containers \
+     FROM job j CROSS JOIN brief b CROSS JOIN run r WHERE j.id IN (",
+    ") AND j.state = 'running' AND b.id = j.brief AND b.run = j.run AND r.brief = j.brief AND r.run = j.run",
+);
+
 impl Known {
-    async fn read(db: &mut SqliteConnection, settles: &[&Settle]) -> Result<Self, LedgerError> {
+    /// Those of the jobs that run and are of their brief's current run, by their numbers.
+    async fn read(db: &mut SqliteConnection, settles: &[&Settle]) -> Result<HashMap<i64, Self>, LedgerError> {
         let jobs: Vec<i64> = settles.iter().map(|settle| settle.job).collect();
-        let jobs = JobRow::running_all(db, &jobs).await?;
-        let mut at: Vec<At> = jobs.values().map(JobRow::at).collect();
-        at.sort_unstable();
-        at.dedup();
-        let mut known =
-            Self { jobs, briefs: HashMap::new(), runs: HashMap::new(), containers: HashMap::new() };
-        let ids: Vec<i64> = at.iter().map(|(brief, _)| *brief).collect();
-        for part in sets::parts(&ids) {
-            let asked = (
-                "SELECT id, project_id, batch_id, brief_id, input, run, state, touched, pruned_at, EXISTS \
-                 (SELECT 1 FROM run r WHERE r.brief = brief.id AND r.state = 'remembered') AS again \
-                 FROM brief WHERE id IN (",
-                ")",
-            );
-            let briefs = sets::ids(asked, part).fetch::<Asked>(&mut *db).await?;
-            known.briefs.extend(briefs.into_iter().map(|row| (row.brief.id, row)));
-            let named = (
-                "SELECT brief, variant, id, job, status FROM container WHERE brief IN (",
-                ") ORDER BY brief, variant",
-            );
-            for row in sets::ids(named, part).fetch::<Container>(&mut *db).await? {
-                known.containers.entry(row.brief).or_default().push(row);
-            }
-        }
-        for part in sets::parts(&at) {
-            known
-                .runs
-                .extend(RunRow::all(db, part).await?.into_iter().map(|row| ((row.brief, row.run), row)));
+        let mut known = HashMap::with_capacity(jobs.len());
+        for part in sets::parts(&jobs) {
+            let rows: Vec<Self> = sets::ids(KNOWN, part).fetch(&mut *db).await?;
+            known.extend(rows.into_iter().map(|row| (row.number, row)));
         }
         Ok(known)
     }
 
     fn usual(&self, settle: &Settle) -> Option<Usual<'_>> {
-        let job = self.jobs.get(&settle.job).filter(|job| job.kind == "generate")?;
-        let brief = self.briefs.get(&job.brief).filter(|asked| !asked.again).map(|asked| &asked.brief)?;
-        let run = self.runs.get(&job.at())?;
-        let containers = self.containers.get(&job.brief)?;
+        let Self { job, brief, run, containers, .. } = self;
         let mut ended = HashSet::new();
         let each_ends_now = settle.ends.iter().all(|end| {
             ended.insert(&end.container)
@@ -116,7 +105,11 @@ impl Known {
                     .any(|one| one.job == settle.job && one.status == "running" && one.id == end.container)
         });
         let all_named = (1..=run.owed).all(|variant| containers.iter().any(|one| one.variant == variant));
-        let is_usual = each_ends_now && !settle.ends.is_empty() && (all_named || !settle.close);
+        let is_usual = job.kind == "generate"
+            && !self.again
+            && each_ends_now
+            && !settle.ends.is_empty()
+            && (all_named || !settle.close);
         is_usual.then_some(Usual { job, brief, run, containers })
     }
 }

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use sqlx::sqlite::SqliteConnection;
+use sqlx::types::Json;
 
 use super::LedgerError;
 use super::claim::{Claim, held_list};
@@ -55,17 +56,17 @@ pub(super) const BATCH: &str = "SELECT project_id, batch_id FROM job WHERE state
     AND (kind = 'generate' OR seen_before IS NOT NULL) AND input = $1 AND priority = $2 \
     AND (project_id, batch_id) > ($3, $4) ORDER BY project_id, batch_id LIMIT 1";
 
-/// The due jobs of one batch.
-pub(super) const DUE: &str = "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL \
+/// The due jobs of one batch, as a list in one row: each row costs a word between two threads.
+pub(super) const DUE: &str = "SELECT json_group_array(id) FROM (SELECT id FROM job WHERE state = 'ready' AND claim IS NULL \
     AND (kind = 'generate' OR seen_before IS NOT NULL) AND input = $1 AND priority = $2 AND project_id = $3 \
-    AND batch_id = $4 AND due_at <= $5 AND NOT silent ORDER BY due_at, id LIMIT $6";
+    AND batch_id = $4 AND due_at <= $5 AND NOT silent ORDER BY due_at, id LIMIT $6)";
 
-/// Who has been due the longest. The inner limit bounds the search behind a large batch that is held.
-pub(super) const OLDEST: &str = "SELECT id FROM (SELECT id, project_id, batch_id FROM job WHERE state = 'ready' AND claim IS NULL \
+/// Who has been due the longest, as a list in one row. The inner limit bounds the search behind a large batch that is held.
+pub(super) const OLDEST: &str = "SELECT json_group_array(id) FROM (SELECT id FROM (SELECT id, project_id, batch_id FROM job WHERE state = 'ready' AND claim IS NULL \
     AND input = $1 AND due_at <= $2 AND (kind = 'generate' OR seen_before IS NOT NULL) AND NOT silent ORDER BY due_at, id LIMIT $5) \
     WHERE project_id NOT IN (SELECT value FROM json_each($3)) \
     AND NOT EXISTS (SELECT 1 FROM json_each($4) AS held WHERE json_extract(held.value, '$[1]') = batch_id \
-    AND json_extract(held.value, '$[0]') IN ('', project_id)) LIMIT $6";
+    AND json_extract(held.value, '$[0]') IN ('', project_id)) LIMIT $6)";
 
 impl Turn {
     /// Up to `limit` due jobs that hold no place yet.
@@ -164,15 +165,16 @@ impl Turn {
 
 /// Those that have been due the longest.
 async fn oldest(db: &mut SqliteConnection, claim: &Claim, limit: usize) -> Result<Vec<i64>, LedgerError> {
-    Ok(sqlx::query_scalar(OLDEST)
+    let Json(ids) = sqlx::query_scalar(OLDEST)
         .bind(claim.input.word())
         .bind(claim.now_ms)
         .bind(held_list(&claim.held_projects))
         .bind(held_list(&claim.held_batches))
         .bind(OLDEST_SEARCH)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(db)
-        .await?)
+        .fetch_one(db)
+        .await?;
+    Ok(ids)
 }
 
 async fn next_batch(
@@ -202,15 +204,16 @@ async fn due_of(
     if claim.held_projects.contains(project) || claim.held_batches.iter().any(holds) {
         return Ok(Vec::new());
     }
-    Ok(sqlx::query_scalar(DUE)
+    let Json(ids) = sqlx::query_scalar(DUE)
         .bind(claim.input.word())
         .bind(priority)
         .bind(project)
         .bind(batch)
         .bind(claim.now_ms)
         .bind(i64::try_from(wanted).unwrap_or(i64::MAX))
-        .fetch_all(db)
-        .await?)
+        .fetch_one(db)
+        .await?;
+    Ok(ids)
 }
 
 /// One of each queue, then the next of each, until there are enough.

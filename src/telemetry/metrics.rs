@@ -4,6 +4,9 @@
 //! closed set exists from the start, at 0, so that `rate()` sees the first event. No label ever holds a batch,
 //! brief, job or container id; `project` is an alias of `[projects]`, else `other`.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use prometheus::{
     CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -64,7 +67,19 @@ macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ident = $make:expr;)*) => {
         /// Every metric of the worker. Cheap to clone; clones count into the same registry.
         #[derive(Clone, Debug)]
-        pub struct Metrics {
+        pub struct Metrics(Arc<Series>);
+
+        impl Deref for Metrics {
+            type Target = Series;
+
+            fn deref(&self) -> &Series {
+                &self.0
+            }
+        }
+
+        /// The metrics themselves.
+        #[derive(Debug)]
+        pub struct Series {
             registry: Registry,
             $($(#[doc = $help])+ pub $field: $kind,)*
         }
@@ -79,7 +94,7 @@ macro_rules! metrics {
                     };
                     registry.register(Box::new($field.clone()))?;
                 )*
-                let metrics = Self { registry, $($field,)* };
+                let metrics = Self(Arc::new(Series { registry, $($field,)* }));
                 metrics.start_series(projects);
                 Ok(metrics)
             }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::Variable;
 use crate::support::broker::TestBroker;
-use crate::support::copies::multiply;
+use crate::support::copies::{free, multiply};
 use crate::support::eventually;
 use crate::support::process::{PROMPTLY, SandboxProcess, Worker, briefd, free_port};
 
@@ -139,6 +139,7 @@ async fn a_scrape_is_quick_with_a_hundred_thousand_jobs_running() {
     worker.process.sigterm();
     assert!(worker.process.wait_exit(PROMPTLY).await.success());
     multiply(&ledger, JOBS / STARTED).await;
+    free(&ledger).await;
 
     // Nobody knows the copies, so nobody is asked about them.
     variables.push(("BRIEFD__LAYERS__BASE_URL", format!("http://127.0.0.1:{}", free_port())));

@@ -1,5 +1,6 @@
 //! `briefd reconcile`: is every credit explained?
 
+use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -85,6 +86,27 @@ async fn every_credit_is_explained_or_it_is_told_which_is_not() {
     let nothing = ["reconcile", "--project", "nobody"];
     let output = briefd(scene.dir.path(), &nothing, &scene.variables).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_list_of_more_than_is_looked_up_at_once_is_explained_from_its_first_to_its_last() {
+    let mut scene = Scene::set().await;
+    // Ours are the oldest and the newest of a list of ten thousand and fifty others.
+    scene.publish("first", json!({})).await;
+    assert_eq!(scene.broker.take_records(1, PROMPTLY).await.len(), 1);
+    let body = json!({"brief": {"hook": "other"}, "variantCount": 5});
+    stream::iter(0..2_010)
+        .for_each_concurrent(32, async |_| scene.sandbox.post_body("/v1/projects/p/content", &body).await)
+        .await;
+    scene.publish("last", json!({})).await;
+    assert_eq!(scene.broker.take_records(1, PROMPTLY).await.len(), 1);
+    // Beside a worker, which has the right of way, fifty pages would take minutes.
+    scene.worker.process.sigterm();
+    assert!(scene.worker.process.wait_exit(PROMPTLY).await.success());
+    let (_, told, said) = scene.run(&["--json", "--grace", "0s"]);
+    let document: Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{told} {said}"));
+    let counted = ["atApi", "explained", "differenceCount"].map(|name| document[name].clone());
+    assert_eq!(counted, [json!(10_052), json!(2), json!(10_050)], "{said}");
 }
 
 #[tokio::test]

@@ -139,7 +139,6 @@ CREATE TABLE container (
     ended_at   BIGINT,
     PRIMARY KEY (brief, variant)
 );
-CREATE INDEX container_id ON container (id);
 CREATE INDEX container_job ON container (job);
 -- Containers that were given up stay on one read a day.
 CREATE INDEX container_lost ON container (job) WHERE status = 'lost';
@@ -169,8 +168,8 @@ CREATE TABLE outbox (
     credits     BIGINT                      -- what the record says that it cost, apart from its body
 );
 CREATE INDEX outbox_pending ON outbox (input, due_at, id) WHERE state = 'pending';
--- A record's id follows from these, so that none is made twice. An index of the ids themselves would be a page of its own for
--- each record, somewhere.
+-- A record's id follows from these, so that none is made twice. An index of the ids themselves, or of those of containers, would
+-- be a page of its own for each, somewhere.
 CREATE UNIQUE INDEX outbox_brief ON outbox (brief, run, variant, kind);
 CREATE UNIQUE INDEX outbox_brief_whole ON outbox (brief, run, kind) WHERE brief IS NOT NULL AND variant IS NULL;
 CREATE INDEX outbox_batch ON outbox (batch_id) WHERE batch_id IS NOT NULL;

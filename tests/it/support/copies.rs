@@ -29,9 +29,15 @@ pub async fn multiply(ledger: &Path, times: usize) {
     }
     let totals = format!("UPDATE total SET n = n * {times}");
     sqlx::query(AssertSqlSafe(totals)).execute(&mut db).await.expect("totals are numbers");
-    // The next simulator has another port; a ledger belongs to one API.
-    sqlx::query("DELETE FROM meta WHERE name = 'origin'").execute(&mut db).await.expect("it knows its API");
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut db).await.expect("nobody reads");
+    db.close().await.expect("it can be closed");
+}
+
+/// Makes a ledger belong to no API: the next simulator has another port.
+pub async fn free(ledger: &Path) {
+    let options = SqliteConnectOptions::new().filename(ledger);
+    let mut db = options.connect().await.expect("nobody is at the ledger");
+    sqlx::query("DELETE FROM meta WHERE name = 'origin'").execute(&mut db).await.expect("it is a ledger");
     db.close().await.expect("it can be closed");
 }
 
