@@ -102,6 +102,12 @@ impl Clock {
             sender.send_modify(|now_ms| *now_ms = now_ms.saturating_add(by_ms));
         }
     }
+
+    /// How many sleep until a stepped clock is moved on.
+    #[cfg(test)]
+    pub(crate) fn sleepers(&self) -> usize {
+        self.0.stepped_ms.as_ref().map_or(0, watch::Sender::receiver_count)
+    }
 }
 
 #[cfg(test)]

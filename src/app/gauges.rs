@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
+use crate::clock::Clock;
 use crate::job::{BriefState, JobState};
 use crate::layers;
-use crate::ledger::{Hold, LedgerError, Tally, WaitingPart};
+use crate::ledger::{Hold, LedgerError, Reader, Tally, WaitingPart};
 use crate::stages::Desk;
 use crate::telemetry::{HOLD_REASONS, HOLD_SCOPES, Metrics, Notice, NoticeKind};
 
@@ -33,21 +34,22 @@ pub(super) fn spawn(worker: &Worker, drain: CancellationToken) {
         held: Held::default(),
         waits: Waits::default(),
     };
-    let balance = balance(worker.desk.clone());
+    let Desk { ledger, clock, metrics, .. } = &worker.desk;
+    let balance = balance(ledger.reader().clone(), clock.clone(), metrics.clone());
     let counted = drain.clone();
     tokio::spawn(async move { counted.run_until_cancelled(balance).await });
     tokio::spawn(async move { drain.run_until_cancelled(gauges.run()).await });
 }
 
 /// Counts the rows again and compares them with the running totals (P8), once.
-async fn balance(desk: Desk) {
-    let rows = desk.ledger.reader().tally().await.unwrap_or_default();
+async fn balance(reader: Reader, clock: Clock, metrics: Metrics) {
+    let rows = reader.tally().await.unwrap_or_default();
     if rows.iter().filter(|row| row.what == "brief").map(|row| row.n).sum::<i64>() >= MANY {
-        desk.clock.sleep(COUNTED_LATER).await;
+        clock.sleep(COUNTED_LATER).await;
     }
-    match desk.ledger.reader().imbalance().await {
+    match reader.imbalance().await {
         Ok(found) => {
-            desk.metrics.ledger_imbalance.set(found.sum);
+            metrics.ledger_imbalance.set(found.sum);
             for line in found.lines {
                 tracing::error!(line, "the ledger does not add up");
             }
@@ -259,5 +261,64 @@ impl Gauges {
         if let Ok(free) = crate::ledger::free_bytes(&self.path) {
             metrics.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions as _, Connection as _};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::ledger::{Input, Ledger, OpenOptions};
+
+    /// What is counted of a ledger with so many briefs and a total that is wrong by seven, while time stands still.
+    async fn counting(briefs: i64) -> (TempDir, Ledger, Clock, Metrics) {
+        let (folder, clock, metrics) =
+            (TempDir::new().unwrap(), Clock::stepped(Timestamp::now()), Metrics::new([]));
+        let options = OpenOptions {
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            origin: "http://127.0.0.1".to_owned(),
+            input: Input::Queue,
+            repeat_after: Duration::from_mins(1),
+            beat: Box::new(|| {}),
+        };
+        let path = folder.path().join("ledger.db");
+        let ledger = Ledger::open(&path, options).await.unwrap();
+        let mut db = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+        sqlx::query("INSERT INTO total (name, n) VALUES ('decided', 7)").execute(&mut db).await.unwrap();
+        sqlx::query("INSERT INTO tally (what, state, label, n) VALUES ('brief', 'completed', 'p', $1)")
+            .bind(briefs)
+            .execute(&mut db)
+            .await
+            .unwrap();
+        db.close().await.unwrap();
+        (folder, ledger, clock, metrics)
+    }
+
+    #[tokio::test]
+    async fn a_small_ledger_is_counted_as_the_worker_starts() {
+        let (_folder, ledger, clock, metrics) = counting(MANY - 1).await;
+        balance(ledger.reader().clone(), clock, metrics.clone()).await;
+        assert!(metrics.ledger_imbalance.get() >= 7);
+    }
+
+    #[tokio::test]
+    async fn a_large_ledger_is_counted_ten_minutes_after_the_start_and_not_before() {
+        let (_folder, ledger, clock, metrics) = counting(MANY).await;
+        let counting = tokio::spawn(balance(ledger.reader().clone(), clock.clone(), metrics.clone()));
+        while clock.sleepers() == 0 {
+            assert!(!counting.is_finished(), "counted while the work waits");
+            tokio::task::yield_now().await;
+        }
+        clock.advance(Duration::from_mins(9));
+        tokio::task::yield_now().await;
+        assert_eq!((clock.sleepers(), metrics.ledger_imbalance.get()), (1, 0));
+        clock.advance(Duration::from_mins(1));
+        counting.await.unwrap();
+        assert!(metrics.ledger_imbalance.get() >= 7);
     }
 }

@@ -25,10 +25,8 @@ pub async fn measure(url: &str, count: usize, finished: usize) -> (Vec<Line>, Ve
     eprintln!("both again …");
     let empty_again = passed(url, (0, count), &again).await;
     let full_again = passed(url, (finished + count, count), &dir).await;
-    let rate = |one: &Measured, two: &Measured| {
-        Rate { count: 2 * count, took: one.rate.took + two.rate.took }.per_second()
-    };
-    let (of_empty, of_full) = (rate(&empty, &empty_again), rate(&full, &full_again));
+    let rate = |runs: [&Measured; 2]| Rate::of_all(&runs.map(|run| run.rate)).per_second();
+    let (of_empty, of_full) = (rate([&empty, &empty_again]), rate([&full, &full_again]));
     let ratio = of_full / of_empty;
     let violations = [empty, full, empty_again, full_again].map(|one| one.violations).concat();
     let lines = vec![

@@ -12,6 +12,14 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// All of them, one after the other.
+    pub fn of_all(rates: &[Self]) -> Self {
+        Self {
+            count: rates.iter().map(|rate| rate.count).sum(),
+            took: rates.iter().map(|rate| rate.took).sum(),
+        }
+    }
+
     /// In one second.
     #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
     pub fn per_second(self) -> f64 {

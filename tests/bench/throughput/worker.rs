@@ -31,6 +31,28 @@ pub struct Measured {
     pub violations: Vec<String>,
 }
 
+impl Measured {
+    /// What several runs of as many briefs showed, each figure their mean; of memory the most.
+    pub fn mean(runs: Vec<Self>) -> Self {
+        let rates: Vec<Rate> = runs.iter().map(|run| run.rate).collect();
+        #[expect(clippy::cast_precision_loss, reason = "a few")]
+        let mean = |of: &dyn Fn(&Self) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
+        let usage = |(n, first): (usize, &Usage)| Usage {
+            name: first.name,
+            cpu_us: mean(&|run| run.usage[n].cpu_us),
+            peak_mib: runs.iter().map(|run| run.usage[n].peak_mib).fold(0.0, f64::max),
+        };
+        Self {
+            rate: Rate::of_all(&rates),
+            commits: mean(&|run| run.commits),
+            rows_per_commit: mean(&|run| run.rows_per_commit),
+            requests_per_brief: mean(&|run| run.requests_per_brief),
+            usage: runs[0].usage.iter().enumerate().map(usage).collect(),
+            violations: runs.into_iter().flat_map(|run| run.violations).collect(),
+        }
+    }
+}
+
 /// Runs `count` briefs through a worker.
 pub async fn measure(url: &str, count: usize, dir: &Path) -> Measured {
     measure_from(url, (0, count), dir).await
