@@ -230,6 +230,9 @@ impl Comparing<'_> {
     }
 
     async fn compare(&mut self, listed: &[Listed], result: &mut Reconciled) -> Result<(), ReconcileError> {
+        if listed.is_empty() {
+            return Ok(());
+        }
         let ids: Vec<&str> = listed.iter().map(|one| one.item.id.as_str()).collect();
         let rows = self.reader.known_containers(&ids).await?;
         let rows: HashMap<&str, &KnownContainer> = rows.iter().map(|row| (row.id.as_str(), row)).collect();

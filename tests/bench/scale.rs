@@ -96,7 +96,7 @@ async fn main() -> ExitCode {
         let jobs: Vec<usize> = args.jobs.iter().map(|n| n / share).collect();
         lines.extend(running::measure(node.url(), &jobs).await);
         let finished = args.finished / share;
-        let (more, found) = finished::measure(node.url(), finished.min(20_000 / share), finished).await;
+        let (more, found) = finished::measure(&node, finished.min(20_000 / share), finished).await;
         lines.extend(more);
         violations.extend(found);
         lines.extend(idle::measure(node.url()).await);

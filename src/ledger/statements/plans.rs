@@ -48,7 +48,7 @@ use By::{Command, Nobody, Start, Worker};
 const COUNTED: &str = "all is counted when the worker starts, beside its work, and by `ledger check`";
 
 /// Statements that may read all of something: what each begins with, who runs it, and why.
-const EXCUSED: [(&str, By, &str); 19] = [
+const EXCUSED: [(&str, By, &str); 20] = [
     (
         "INSERT INTO brief (",
         Worker,
@@ -79,10 +79,12 @@ const EXCUSED: [(&str, By, &str); 19] = [
     ("SELECT scope, reason, detail, set_by, since, lifted_at FROM hold_past", Command, "`show`"),
     ("WITH RECURSIVE batch (id) AS", Command, "`status`: a look at each batch, none at its briefs"),
     (
-        "SELECT c.id, c.status, c.known_at, c.ended_at",
+        "SELECT c.id, c.status, c.known_at, c.ended_at, c.variant, c.job, j.kind, c.brief, b.brief_id, b.batch_id, c.run \
+         FROM container c JOIN job j ON j.id = c.job JOIN brief b ON b.id = c.brief WHERE c.id IN",
         Command,
         "`reconcile`: an index of ids that come in no order would slow down every start",
     ),
+    ("SELECT c.id, c.status, c.known_at, c.ended_at", Nobody, "of what `reconcile` asks"),
     ("SELECT j.id, j.brief, j.run, j.kind, j.container", Nobody, "of what is claimed"),
 ];
 

@@ -3,17 +3,18 @@
 use tempfile::TempDir;
 
 use super::support::copies::{free, multiply};
+use super::support::node::Node;
 use super::worker::{self, Measured};
 use super::{Line, Rate, folder};
 
 /// Passes `count` briefs through an empty ledger, then through one with `finished` finished ones, and both again: a machine
 /// is not equally fast all the time.
-pub async fn measure(url: &str, count: usize, finished: usize) -> (Vec<Line>, Vec<String>) {
+pub async fn measure(node: &Node, count: usize, finished: usize) -> (Vec<Line>, Vec<String>) {
     // Whole copies of what has passed first.
     let finished = (finished / count).max(1) * count;
     eprintln!("{count} briefs and an empty ledger …");
     let (dir, again) = (folder(), folder());
-    let empty = passed(url, (0, count), &dir).await;
+    let empty = passed(node, (0, count), &dir).await;
     let ledger = dir.path().join("briefd.db");
     let bytes = std::fs::metadata(&ledger).expect("there is a ledger").len();
     let each = bytes / u64::try_from(count).expect("a count");
@@ -21,10 +22,10 @@ pub async fn measure(url: &str, count: usize, finished: usize) -> (Vec<Line>, Ve
     multiply(&ledger, finished / count).await;
     eprintln!("{count} briefs and {finished} finished ones …");
     // The copies have other ids; so must these.
-    let full = passed(url, (finished, count), &dir).await;
+    let full = passed(node, (finished, count), &dir).await;
     eprintln!("both again …");
-    let empty_again = passed(url, (0, count), &again).await;
-    let full_again = passed(url, (finished + count, count), &dir).await;
+    let empty_again = passed(node, (0, count), &again).await;
+    let full_again = passed(node, (finished + count, count), &dir).await;
     let rate = |runs: [&Measured; 2]| Rate::of_all(&runs.map(|run| run.rate)).per_second();
     let (of_empty, of_full) = (rate([&empty, &empty_again]), rate([&full, &full_again]));
     let ratio = of_full / of_empty;
@@ -39,13 +40,13 @@ pub async fn measure(url: &str, count: usize, finished: usize) -> (Vec<Line>, Ve
 }
 
 /// Once the disk has what was written before: five gigabytes of copies would else be on their way while it is measured.
-async fn passed(url: &str, briefs: (usize, usize), dir: &TempDir) -> Measured {
+async fn passed(node: &Node, briefs: (usize, usize), dir: &TempDir) -> Measured {
     let ledger = dir.path().join("briefd.db");
     if ledger.exists() {
         free(&ledger).await;
     }
     rustix::fs::sync();
-    let measured = worker::measure_from(url, briefs, dir.path()).await;
+    let measured = worker::measure_from(node, briefs, dir.path()).await;
     eprintln!("  {:.0} a second", measured.rate.per_second());
     measured
 }

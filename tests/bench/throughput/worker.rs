@@ -11,6 +11,7 @@ use super::broker::{channel, fill};
 use super::process::{Usage, cpu_seconds, peak_mib};
 use super::support::Variable;
 use super::support::broker::TestBroker;
+use super::support::node::Node;
 use super::support::process::{SandboxProcess, Worker};
 
 /// No rate limit, no generation time.
@@ -54,13 +55,13 @@ impl Measured {
 }
 
 /// Runs `count` briefs through a worker.
-pub async fn measure(url: &str, count: usize, dir: &Path) -> Measured {
-    measure_from(url, (0, count), dir).await
+pub async fn measure(node: &Node, count: usize, dir: &Path) -> Measured {
+    measure_from(node, (0, count), dir).await
 }
 
 /// The same with briefs that are numbered from `first` on.
-pub async fn measure_from(url: &str, (first, count): (usize, usize), dir: &Path) -> Measured {
-    let broker = TestBroker::connect_to(url.to_owned()).await;
+pub async fn measure_from(node: &Node, (first, count): (usize, usize), dir: &Path) -> Measured {
+    let broker = TestBroker::connect_to(node.url().to_owned()).await;
     let sandbox = SandboxProcess::spawn(&SANDBOX).await;
     let mut variables = variables(&broker, &sandbox);
     variables.push(("BRIEFD__TRACK__POLL_INITIAL", LOOK_AFTER.to_owned()));
@@ -68,9 +69,10 @@ pub async fn measure_from(url: &str, (first, count): (usize, usize), dir: &Path)
     // Once without work: its queues are there, and what a first start does is done.
     stop(start(dir, &variables).await).await;
     let bodies: Vec<Vec<u8>> = (first..first + count).map(|n| brief(n).to_string().into_bytes()).collect();
-    fill(&channel(url).await, broker.name("briefs").as_str(), "brief", &bodies).await;
+    fill(&channel(node.url()).await, broker.name("briefs").as_str(), "brief", &bodies).await;
 
-    let sandbox_before = cpu_seconds(sandbox.process.id());
+    let others = [("the sandbox", sandbox.process.id()), ("RabbitMQ", node.process_id())];
+    let before = others.map(|(_, pid)| cpu_seconds(pid));
     let began = Instant::now();
     let worker = start(dir, &variables).await;
     let all = f64::from(u32::try_from(count).expect("a count of a benchmark"));
@@ -83,13 +85,13 @@ pub async fn measure_from(url: &str, (first, count): (usize, usize), dir: &Path)
         tokio::time::sleep(LOOK).await;
     }
     let rate = Rate { count, took: began.elapsed() };
-    let usage = [("briefd", worker.process.id(), 0.0), ("the sandbox", sandbox.process.id(), sandbox_before)]
-        .map(|(name, pid, before)| Usage {
-            name,
-            cpu_us: (cpu_seconds(pid) - before) * 1e6 / all,
-            peak_mib: peak_mib(pid),
-        })
-        .into();
+    let usage = |(name, pid): (&'static str, u32), before: f64| Usage {
+        name,
+        cpu_us: (cpu_seconds(pid) - before) * 1e6 / all,
+        peak_mib: peak_mib(pid),
+    };
+    let mut usages = vec![usage(("briefd", worker.process.id()), 0.0)];
+    usages.extend(others.into_iter().zip(before).map(|(other, before)| usage(other, before)));
     let commits = worker.series("briefd_ledger_commit_rows_count").await;
     let rows = worker.series("briefd_ledger_commit_rows_sum").await;
     let requests = requests(&worker.metrics().await);
@@ -108,7 +110,7 @@ pub async fn measure_from(url: &str, (first, count): (usize, usize), dir: &Path)
         commits,
         rows_per_commit: rows / commits,
         requests_per_brief: requests / all,
-        usage,
+        usage: usages,
         violations,
     }
 }

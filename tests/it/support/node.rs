@@ -76,14 +76,14 @@ impl Node {
 
     /// Stops it where it stands: its sockets stay, and nobody answers.
     pub fn freeze(&self) {
-        super::process::send_signal(&self.process_id(), "STOP");
+        super::process::send_signal(&self.process_id().to_string(), "STOP");
     }
 
     /// The present process of the node.
-    fn process_id(&self) -> String {
+    pub fn process_id(&self) -> u32 {
         let said = self.keeper.stderr();
         let told = said.rsplit_once("(process ").and_then(|(_, rest)| rest.split_once(','));
-        told.map(|(id, _)| id.to_owned()).expect("tests/run names the process of the node")
+        told.and_then(|(id, _)| id.parse().ok()).expect("tests/run names the process of the node")
     }
 
     /// Does something with `rabbitmqctl`.
