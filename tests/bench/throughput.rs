@@ -57,7 +57,7 @@ struct Args {
 }
 
 /// Times that the briefs pass through a worker, each with the broker alone before and after it.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 async fn broker_alone(node: &Node, args: &Args) -> Rate {
     eprint!("the broker alone …");
