@@ -80,9 +80,4 @@ impl Ledger {
         .await?;
         Ok(ours.map(|_| true))
     }
-
-    /// Whether look-ups by our own container id are known to work.
-    pub async fn look_ups_work(&self) -> Result<bool, LedgerError> {
-        Ok(self.look_ups().await? == Some(true))
-    }
 }

@@ -122,18 +122,19 @@ async fn not_found(stage: &Submit, job: &Claimed, may_repeat: bool, id: &str) ->
     if job.unknown_first_at.is_none() {
         return LookedUp::nothing(Found::Nothing, detail, Duration::ZERO);
     }
-    let known_to_work = stage.desk.ledger.look_ups_work().await.unwrap_or(false);
-    let provable = job.alias.is_some() && known_to_work && may_repeat;
-    if !provable {
+    let Ok(look_ups_work) = stage.desk.ledger.look_ups().await else {
+        return LookedUp::nothing(Found::Later, detail, stage.settings.repeat_after);
+    };
+    if job.alias.is_none() || !may_repeat || look_ups_work == Some(false) {
         return LookedUp::nothing(Found::Undecidable, detail, Duration::ZERO);
     }
     let apart_ms = i64::try_from(apart().as_millis()).unwrap_or(i64::MAX);
-    match job.absent_at {
-        Some(first_ms) if stage.desk.clock.now_ms() - first_ms >= apart_ms => {
-            LookedUp::nothing(Found::NothingForSure, detail, Duration::ZERO)
-        }
-        Some(_) | None => LookedUp::nothing(Found::Nothing, detail, apart()),
+    if job.absent_at.is_none_or(|first_ms| stage.desk.clock.now_ms() - first_ms < apart_ms) {
+        return LookedUp::nothing(Found::Nothing, detail, apart());
     }
+    // Whether look-ups work may become known between the two: others are accepted meanwhile.
+    let found = if look_ups_work.is_some() { Found::NothingForSure } else { Found::Undecidable };
+    LookedUp::nothing(found, detail, Duration::ZERO)
 }
 
 /// For a regenerate the container was there before; only a change of its end, or a new run of it, proves the POST.

@@ -264,7 +264,7 @@ async fn rerun(scene: &Scene, brief: Value, failed: &'static str) {
 }
 
 async fn decide(scene: &Scene) {
-    const PARKED: &str = "SELECT count(*) FROM job WHERE state = 'parked'";
+    const PARKED: &str = "SELECT count(*) FROM brief WHERE brief_id = 'parks' AND state = 'parked'";
     until(scene, "a person is asked", PARKED).await;
     scene.command(&["resolve", "parks", "--never-accepted", "--yes", "--reason", "support says so"]).await;
 }

@@ -6,9 +6,9 @@ async fn of(container_ids: ContainerIds) -> Bench {
     Bench::with(Options { container_ids, ..Options::default() }).await
 }
 
-async fn known(bench: &Bench) -> (Option<String>, bool) {
+async fn known(bench: &Bench) -> (Option<String>, Option<bool>) {
     let ledger = &bench.stage.desk.ledger;
-    (ledger.reader().meta("look_ups").await.unwrap(), ledger.look_ups_work().await.unwrap())
+    (ledger.reader().meta("look_ups").await.unwrap(), ledger.look_ups().await.unwrap())
 }
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn an_answer_with_our_own_id_says_it_without_a_read() {
     let bench = of(ContainerIds::Ours).await;
     bench.send("a", json!({})).await;
     bench.go_on().await;
-    assert_eq!((known(&bench).await, bench.reads()), ((Some("works".to_owned()), true), 0));
+    assert_eq!((known(&bench).await, bench.reads()), ((Some("works".to_owned()), Some(true)), 0));
     assert!(bench.stage.desk.ledger.reader().meta("look_ups_at").await.unwrap().is_some());
 }
 
@@ -28,7 +28,7 @@ async fn an_answer_with_another_id_is_looked_up_by_ours_once_in_a_ledger() {
         let bench = of(ids).await;
         bench.send("a", json!({})).await;
         bench.go_on().await;
-        assert_eq!(known(&bench).await, (Some(word.to_owned()), works));
+        assert_eq!(known(&bench).await, (Some(word.to_owned()), Some(works)));
         let reads = bench.reads();
         bench.send("b", json!({})).await;
         bench.go_on().await;
@@ -45,11 +45,11 @@ async fn a_try_that_could_not_be_made_is_made_with_the_next_accepted_job() {
     bench.gate.lose_reads(usize::MAX);
     bench.send("a", json!({})).await;
     bench.go_on().await;
-    assert_eq!(known(&bench).await, (None, false));
+    assert_eq!(known(&bench).await, (None, None));
     bench.gate.lose_reads(0);
     bench.send("b", json!({})).await;
     bench.go_on().await;
-    assert_eq!(known(&bench).await, (Some("works".to_owned()), true));
+    assert_eq!(known(&bench).await, (Some("works".to_owned()), Some(true)));
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_container_found_by_our_id_is_proof_enough() {
         bench.go_on().await;
     }
     assert_eq!(bench.state("a").await, "running");
-    assert_eq!(known(&bench).await, (Some("works".to_owned()), true));
+    assert_eq!(known(&bench).await, (Some("works".to_owned()), Some(true)));
 }
 
 #[tokio::test]
@@ -80,5 +80,23 @@ async fn where_look_ups_fail_a_404_proves_nothing_and_a_person_must_decide() {
         bench.posts(std::slice::from_ref(&refused)).await;
         assert_eq!(bench.state("b").await, later, "{ids:?}");
         assert_eq!(bench.jobs_made(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_404_before_anything_was_accepted_is_looked_up_again_before_a_person_must_decide() {
+    let refused = Post::Refused(422, "VALIDATION_FAILED", json!(null));
+    for (another_is_accepted, later) in [(true, "rejected"), (false, "parked")] {
+        let bench = of(ContainerIds::Ours).await;
+        bench.send("a", json!({})).await;
+        bench.posts(&[Post::Dropped, refused.clone()]).await;
+        assert_eq!((bench.state("a").await.as_str(), known(&bench).await), ("submitting", (None, None)));
+        if another_is_accepted {
+            bench.send("b", json!({})).await;
+            bench.go_on().await;
+        }
+        bench.minutes_pass(10);
+        bench.posts(std::slice::from_ref(&refused)).await;
+        assert_eq!(bench.state("a").await, later);
     }
 }
