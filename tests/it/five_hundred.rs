@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
+use briefd::clock::Clock;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -83,7 +84,7 @@ async fn a_ledger_lost_in_the_middle_costs_nothing_when_the_same_messages_come_a
     scene.take_rest().await;
     assert!(scene.distinct() < scene.owed(), "the ledger was lost too late to prove anything");
     scene.lose_ledger();
-    let lost_at = jiff::Timestamp::now();
+    let lost_at = Clock::system().now();
     // Which POSTs were in flight is lost, too, so nobody can wait for each of them: they have to be over.
     scene.until_all_posts_are_served().await;
 
