@@ -5,8 +5,10 @@ use std::path::Path;
 
 use crate::{brief, config, files, layers};
 
-/// What each target does with a seed; the same call stands in tests/fuzz/fuzz_targets.
-const TARGETS: [(&str, fn(&[u8])); 4] = [
+type Read = fn(&[u8]);
+
+/// What each target does with a seed; the same call stands in `tests/fuzz/fuzz_targets`.
+const TARGETS: [(&str, Read); 4] = [
     ("api_answer", |seed| layers::hostile::answers_tell_no_lie(text(seed))),
     ("csv", files::hostile::a_file_keeps_its_lines_either_way),
     ("message", brief::hostile::a_message_stays_what_it_is),

@@ -134,7 +134,9 @@ mod tests {
                     _ => None,
                 };
                 let is_repeated = again.is_some();
-                again.into_iter().for_each(|again| fields.insert(place.index(fields.len() + 1), again));
+                if let Some(again) = again {
+                    fields.insert(place.index(fields.len() + 1), again);
+                }
                 (format!("{{{}}}", fields.join(",")), is_repeated)
             },
         )

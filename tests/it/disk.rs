@@ -178,7 +178,7 @@ impl Scene {
         self.records.extend(taken);
     }
 
-    async fn judge(mut self, mut worker: Worker) {
+    async fn judge(mut self, mut worker: Worker, crashes: usize) {
         self.take(self.briefs.len() - self.records.len()).await;
         worker.process.sigterm();
         assert!(worker.process.wait_exit(PROMPTLY).await.success());
@@ -188,8 +188,11 @@ impl Scene {
             records: self.records,
             dead_letters: self.broker.take_rest("briefs.dead").await,
             expected_runs: self.briefs.iter().map(ExpectedRun::first_of).collect(),
+            crashes,
             ..Evidence::default()
         }
+        .with_ledger(self.disk.folder())
+        .await
         .assert_clean();
     }
 }
@@ -223,7 +226,7 @@ async fn goes_on_by_itself(disk: Disk) {
     assert_eq!(said.matches(CAN_AGAIN).count(), 1, "{said}");
     assert_eq!(said.matches("ERROR").count(), 1, "{said}");
     assert!(said.lines().count() < 20, "{said}");
-    scene.judge(worker).await;
+    scene.judge(worker, 0).await;
 }
 
 #[tokio::test]
@@ -256,7 +259,7 @@ async fn what_came_while_the_disk_was_full_is_still_in_the_queue_when_the_worker
         scene.broker.publish_with(&message.body, lapin::BasicProperties::default()).await;
     }
     let worker = scene.worker().await;
-    scene.judge(worker).await;
+    scene.judge(worker, 1).await;
 }
 
 async fn known_briefs(ledger: &Path) -> usize {

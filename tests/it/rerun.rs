@@ -140,7 +140,7 @@ impl Scene {
         self.sandbox.account().await
     }
 
-    async fn finish(mut self, mut worker: Worker, second_runs: Vec<ExpectedRun>) {
+    async fn finish(mut self, mut worker: Worker, second_runs: Vec<ExpectedRun>, crashes: usize) {
         worker.wait_series("briefd_outbox_pending", 0.0).await;
         worker.wait_series("briefd_ledger_imbalance", 0.0).await;
         let rest = self.broker.take_rest("records").await;
@@ -157,8 +157,11 @@ impl Scene {
             records: std::mem::take(&mut self.records),
             dead_letters: self.broker.take_rest("briefs.dead").await,
             expected_runs: first.chain(second_runs).collect(),
+            crashes,
             ..Evidence::default()
         }
+        .with_ledger(self.dir.path())
+        .await
         .assert_clean();
     }
 }
@@ -212,7 +215,7 @@ async fn a_plan_makes_exactly_what_failed_anew_and_costs_no_more_than_it_says() 
     assert_eq!((&done["completed"], &done["state"]), (&json!(10), &json!("started")));
     scene.take_until(248).await;
     let anew = (20..30).map(|n| second(n, &[1, 2]));
-    scene.finish(worker, regenerated().into_iter().chain(anew).collect()).await;
+    scene.finish(worker, regenerated().into_iter().chain(anew).collect(), 0).await;
 }
 
 #[tokio::test]
@@ -238,7 +241,7 @@ async fn a_worker_that_is_killed_in_the_middle_of_a_plan_goes_on_with_it_and_buy
     scene.take_until(228).await;
     let done = scene.told(&["rerun", "--plan", "1", "--wait", "--json"]).await;
     assert_eq!((&done["started"], &done["completed"]), (&json!(20), &json!(20)));
-    scene.finish(worker, regenerated()).await;
+    scene.finish(worker, regenerated(), 2).await;
 }
 
 #[tokio::test]
