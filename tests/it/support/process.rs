@@ -204,7 +204,9 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
         if std::thread::panicking() {
-            eprintln!("--- {} said:\n{}", self.output.display(), self.stderr());
+            // Its directory may be gone already, and a second panic would end all tests.
+            let said = fs::read_to_string(self.output.with_extension("err")).unwrap_or_default();
+            eprintln!("--- {} said:\n{said}", self.output.display());
         }
     }
 }
