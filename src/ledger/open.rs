@@ -78,9 +78,13 @@ impl Ledger {
         let connect = connect_options(path);
         let mut connection = connect.connect().await.map_err(unusable(path))?;
         refuse_a_new_one(&lock, path, &mut connection).await?;
+        reached("ledger", "migrate", "before_commit");
         migrate(path, &mut connection).await?;
+        reached("ledger", "migrate", "after_commit");
         mark_made(&lock, path)?;
+        reached("ledger", "bind_origin", "before_commit");
         bind_origin(&mut connection, &options.origin).await.map_err(|error| error.at(path))?;
+        reached("ledger", "bind_origin", "after_commit");
         let newest_ms = newest_time(&mut connection).await.map_err(|error| error.at(path))?;
         options.clock.raise_floor(newest_ms);
         let boot = Uuid::new_v4().to_string();
