@@ -60,7 +60,8 @@ impl Disk {
             Self::Limited(_) => "a limit on the size of files, because this user may not mount",
         };
         // Past the harness, which would keep it to itself.
-        writeln!(std::io::stderr(), "the disk that gets full is {kind}").unwrap();
+        let mut told = std::io::stderr();
+        writeln!(told, "the disk that gets full is {kind}").unwrap();
         disk
     }
 
