@@ -40,7 +40,7 @@ impl Mount {
         let dir = TempDir::new().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=12m", "briefd-test"]).arg(dir.path());
-        mount.output().is_ok_and(|output| output.status.success()).then_some(Self(dir))
+        mount.output().is_ok_and(|output| output.status.success()).then(|| Self(dir))
     }
 }
 
