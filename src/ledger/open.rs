@@ -144,6 +144,14 @@ impl Ledger {
         self.unclean
     }
 
+    /// Lets go of the ledger, and returns once nobody can take this process for a worker any more.
+    pub async fn close(self) {
+        let path = Arc::clone(&self.reader.path);
+        drop(self);
+        // The writer holds the lock until its thread has ended. A worker that is quicker is welcome to it.
+        drop(lock_soon(&path).await);
+    }
+
     /// Notes that this process stops in order, and puts everything into the one file: who copies or moves it without
     /// what `SQLite` keeps beside it shall lose nothing.
     pub async fn stop_cleanly(&self) -> Result<(), LedgerError> {

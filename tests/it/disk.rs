@@ -1,6 +1,7 @@
 //! The disk under the ledger: full, failing, or with a ledger on it that is none any more. What is not committed is not
 //! acknowledged, nothing is bought twice, one line says what is wrong, and with room it goes on by itself.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -39,7 +40,7 @@ impl Mount {
         let dir = TempDir::new().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=12m", "briefd-test"]).arg(dir.path());
-        mount.output().is_ok_and(|output| output.status.success()).then_some(Self(dir))
+        mount.output().is_ok_and(|output| output.status.success()).then(|| Self(dir))
     }
 }
 
@@ -51,9 +52,17 @@ impl Drop for Mount {
 }
 
 impl Disk {
-    /// A small filesystem, or where this user may not mount, what can be had.
+    /// A small filesystem, or where this user may not mount, what can be had; which it is is said.
     fn small() -> Self {
-        Mount::new().map_or_else(Self::limited, Self::Small)
+        let disk = Mount::new().map_or_else(Self::limited, Self::Small);
+        let kind = match &disk {
+            Self::Small(_) => "a small filesystem of its own",
+            Self::Limited(_) => "a limit on the size of files, because this user may not mount",
+        };
+        // Past the harness, which would keep it to itself.
+        let mut told = std::io::stderr();
+        writeln!(told, "the disk that gets full is {kind}").unwrap();
+        disk
     }
 
     fn limited() -> Self {
@@ -89,6 +98,8 @@ impl Disk {
     fn make_room(&self, worker: &Worker) {
         match self {
             Self::Small(_) => std::fs::remove_file(self.folder().join("filler")).unwrap(),
+            // The limit is the process's, and has gone with it.
+            Self::Limited(_) if !is_running(worker) => {}
             Self::Limited(_) => limit(worker, "unlimited"),
         }
     }
@@ -103,6 +114,10 @@ impl Disk {
             }
         }
     }
+}
+
+fn is_running(worker: &Worker) -> bool {
+    Path::new("/proc").join(worker.process.id().to_string()).exists()
 }
 
 fn limit(worker: &Worker, bytes: &str) {

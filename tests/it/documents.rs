@@ -69,9 +69,14 @@ const PROMISING: [&str; 2] = ["README.md", "deploy/GUARANTEES.md"];
 
 /// The names of all tests: of the functions that say by an attribute that they are one.
 fn tests() -> BTreeSet<String> {
+    tests_below(&["src", "tests"])
+}
+
+fn tests_below(folders: &[&str]) -> BTreeSet<String> {
     let mut code = String::new();
-    sources(&root().join("src"), &mut code);
-    sources(&root().join("tests"), &mut code);
+    for folder in folders {
+        sources(&root().join(folder), &mut code);
+    }
     let after_attribute = code.split("#[test]").skip(1).chain(code.split("#[tokio::test").skip(1));
     let name = |rest: &str| Some(rest.split("fn ").nth(1)?.split(['(', '<']).next()?.to_owned());
     after_attribute.filter_map(name).collect()
@@ -84,10 +89,12 @@ fn is_test_name(text: &str) -> bool {
 }
 
 #[test]
-fn every_promise_names_tests_that_exist() {
-    let known = tests();
+fn every_promise_names_tests_of_briefd_that_exist() {
+    let (known, of_the_judge) = (tests(), tests_below(&["tests/it/support"]));
     for document in PROMISING {
         let text = read(document);
+        let promises = text.lines().filter(|line| line.starts_with("| P")).count();
+        assert_eq!(promises, 8, "{document} has a row for each promise");
         for promise in 1..=8 {
             let row = text
                 .lines()
@@ -98,6 +105,7 @@ fn every_promise_names_tests_that_exist() {
             assert!(!tests.is_empty(), "{document}: P{promise} names no test");
             for test in tests {
                 assert!(known.contains(test), "{document}: P{promise} names {test}, which does not exist");
+                assert!(!of_the_judge.contains(test), "{document}: {test} proves the judge, not P{promise}");
             }
         }
     }

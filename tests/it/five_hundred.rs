@@ -86,7 +86,7 @@ async fn a_ledger_lost_in_the_middle_costs_nothing_when_the_same_messages_come_a
     scene.lose_ledger();
     let lost_at = Clock::system().now();
     // Which POSTs were in flight is lost, too, so nobody can wait for each of them: they have to be over.
-    scene.until_all_posts_are_served().await;
+    scene.sandbox.let_pass(SERVED_AFTER).await;
 
     let worker = scene.start_worker().await;
     scene.publish_all().await;
@@ -256,16 +256,6 @@ impl Scene {
         let before = posts().await;
         let arrived = eventually(PROMPTLY, async || (posts().await > before).then_some(())).await;
         arrived.expect("POSTs still arrive");
-    }
-
-    async fn until_all_posts_are_served(&self) {
-        let now = async || {
-            let now = self.sandbox.account().await["now"].as_str().unwrap().parse::<jiff::Timestamp>();
-            now.unwrap()
-        };
-        let served = now().await + SERVED_AFTER;
-        let passed = eventually(PROMPTLY, async || (now().await > served).then_some(())).await;
-        passed.expect("time passes");
     }
 
     fn lose_ledger(&self) {

@@ -331,6 +331,16 @@ impl SandboxProcess {
         &self.url
     }
 
+    /// Waits until so much of its time has passed.
+    pub async fn let_pass(&self, time: Duration) {
+        let now = async || {
+            self.account_summary().await["now"].as_str().and_then(|now| now.parse::<jiff::Timestamp>().ok())
+        };
+        let later = now().await.expect("the account tells the time") + time;
+        let passed = eventually(PROMPTLY, async || now().await.filter(|now| *now >= later)).await;
+        assert!(passed.is_some(), "{time:?} of the sandbox's time have not passed");
+    }
+
     /// Changes its `account` or its `faults` from now on.
     pub async fn change(&self, what: &str, change: &Value) {
         let url = format!("{}/_sandbox/{what}", self.url);
