@@ -2,8 +2,8 @@
 //! can see.
 //!
 //! They stand at the narrow places, so that no new step can go without: the ledger's writer (`ledger.WRITE.before_commit`,
-//! `.after_commit`), the API's transport (`api.ENDPOINT.before_send`, `.after_answer`) and the broker's calls
-//! (`amqp.CALL.before`, `.after`). Names follow from the code: a write's from its type, an endpoint's from its word, a
+//! `.after_commit`), the API's transport (`api.ENDPOINT.before_send`, `.after_answer`; `.in_flight` where an answer is
+//! slow) and the broker's calls (`amqp.CALL.before`, `.after`). Names follow from the code: a write's from its type, an endpoint's from its word, a
 //! call's from lapin's. `tests/crash` reads them all from the sources and dies at each.
 //!
 //! Two more places do not die, but take a value from a test: a wait (`shortened`) and the wall clock (`clock_ahead_ms`).
@@ -52,6 +52,28 @@ pub(crate) async fn around<T>(call: &str, doing: impl Future<Output = T>) -> T {
     let done = doing.await;
     reached("amqp", call, "after");
     done
+}
+
+/// A request, with a place while its answer is awaited: it has left, and what it did is not known.
+#[cfg(feature = "failpoints")]
+pub(crate) async fn in_flight<T>(edge: &str, step: &str, exchange: impl Future<Output = T>) -> T {
+    let left = async {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        reached(edge, step, "in_flight");
+    };
+    let mut exchange = std::pin::pin!(exchange);
+    tokio::select! {
+        biased;
+        answer = &mut exchange => answer,
+        () = left => exchange.await,
+    }
+}
+
+/// Nothing, without the feature.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) async fn in_flight<T>(_edge: &str, _step: &str, exchange: impl Future<Output = T>) -> T {
+    exchange.await
 }
 
 /// `usual`, or the milliseconds that a test gives instead: `FAILPOINTS=NAME=return(200)`.

@@ -44,6 +44,8 @@ pub mod config;
 pub mod crash_point;
 pub mod files;
 pub mod flow;
+#[cfg(test)]
+mod fuzz_seeds;
 pub mod job;
 pub mod layers;
 pub mod ledger;

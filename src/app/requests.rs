@@ -205,6 +205,7 @@ async fn hand_over(
         // Otherwise the next worker must still know that the last one died.
         ledger.stop_cleanly().await?;
     }
+    ledger.close().await;
     Ok((id, HandedOver::Done))
 }
 

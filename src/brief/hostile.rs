@@ -11,14 +11,24 @@ use crate::flow::Delivery;
 /// Longest text about what is wrong.
 const PROBLEM_CHARS_MAX: usize = 2_000;
 
+/// Longest message that is read by default.
+const BYTES_MAX: usize = 256 * 1024;
+
 /// Reads `message` under each set of rules, and panics where what comes out is not what came in.
 pub fn a_message_stays_what_it_is(message: &[u8]) {
+    stays_where_so_long_is_allowed(message, BYTES_MAX);
+}
+
+fn stays_where_so_long_is_allowed(message: &[u8], bytes_max: usize) {
     let projects = BTreeMap::from([("alias".to_owned(), "project".to_owned())]);
     for validation in [Validation::Strict, Validation::Lenient] {
-        let rules = Rules { validation, projects: &projects, ..Rules::strict(256 * 1024) };
+        let rules = Rules { validation, projects: &projects, ..Rules::strict(bytes_max as u64) };
         let of = |body: &[u8]| parse(&Delivery { body: body.to_vec(), ..Delivery::default() }, &rules);
         let brief = match of(message) {
-            Ok(brief) => brief,
+            Ok(brief) => {
+                assert!(message.len() <= bytes_max, "{} bytes were read", message.len());
+                brief
+            }
             Err(error) => {
                 let text = error.to_string();
                 assert!(text.chars().count() < PROBLEM_CHARS_MAX && !text.contains('\n'), "{text}");
@@ -27,6 +37,10 @@ pub fn a_message_stays_what_it_is(message: &[u8]) {
         };
         assert!(!brief.identity.project_id.is_empty() && !brief.identity.brief_id.is_empty());
         assert!(brief.violations.len() <= super::VIOLATIONS_MAX);
+        for told in &brief.violations {
+            let length = told.path.len() + told.problem.len();
+            assert!(length < PROBLEM_CHARS_MAX && !told.problem.contains('\n'), "{length} bytes about it");
+        }
         // Read again from what is stored, it is the same brief, byte for byte where it goes to the API.
         let again = of(enqueueable(&brief.identity, &brief.request).as_bytes());
         let again = again.unwrap_or_else(|error| panic!("what was read once cannot be read again: {error}"));
@@ -53,8 +67,8 @@ mod tests {
 
     use super::*;
 
-    /// A message as nobody means it.
-    fn message() -> impl Strategy<Value = String> {
+    /// A message as nobody means it, and whether a name stands twice in it.
+    fn message() -> impl Strategy<Value = (String, bool)> {
         let name = prop::sample::select(vec![
             "projectId",
             "batchId",
@@ -101,21 +115,68 @@ mod tests {
                 ]
             }
         });
-        let fields = prop::collection::btree_map(name, value, 0..6);
-        fields.prop_map(|fields| {
-            let fields: Vec<String> =
-                fields.iter().map(|(name, value)| format!("\"{name}\" :{value}")).collect();
-            format!("{{\"projectId\":\"p\",{}}}", fields.join(",")).replacen(",}", "}", 1)
-        })
+        let fields = prop::collection::btree_map(name, value, 1..6);
+        (fields, any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4_u8).prop_map(
+            |(fields, which, place, repeats)| {
+                let names: Vec<&str> = std::iter::once("projectId").chain(fields.keys().copied()).collect();
+                let repeated = names[which.index(names.len())];
+                let mut fields: Vec<String> =
+                    fields.iter().map(|(name, value)| format!("\"{name}\" :{value}")).collect();
+                if !fields.iter().any(|field| field.starts_with("\"projectId\"")) {
+                    fields.insert(0, "\"projectId\":\"p\"".to_owned());
+                }
+                // The same name once more, as it is or in other letters, anywhere, with a value that reads well.
+                let again = match repeats {
+                    0 => Some(format!("\"{repeated}\":\"x\"")),
+                    1 => repeated
+                        .strip_prefix(|first: char| first.is_ascii())
+                        .map(|rest| format!("\"\\u{:04x}{rest}\":1", u32::from(repeated.as_bytes()[0]))),
+                    _ => None,
+                };
+                let is_repeated = again.is_some();
+                if let Some(again) = again {
+                    fields.insert(place.index(fields.len() + 1), again);
+                }
+                (format!("{{{}}}", fields.join(",")), is_repeated)
+            },
+        )
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
         #[test]
-        fn a_message_is_read_as_what_it_is_or_not_at_all(text in message()) {
+        fn a_message_is_read_as_what_it_is_or_not_at_all((text, is_repeated) in message()) {
             a_message_stays_what_it_is(text.as_bytes());
-            a_message_stays_what_it_is(text.replacen("\"projectId\":\"p\",", "", 1).as_bytes());
+            a_message_stays_what_it_is(text.replacen("\"projectId\":\"p\"", "\"x\":1", 1).as_bytes());
+            let delivery = Delivery { body: text.clone().into_bytes(), ..Delivery::default() };
+            prop_assert!(!(is_repeated && parse(&delivery, &Rules::strict(1 << 20)).is_ok()), "two meanings: {text}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_eight_mebibytes_is_refused_by_its_length_and_where_it_is_allowed_stays_what_it_is() {
+        const LONG: usize = 8 * 1024 * 1024;
+        let long = "é".repeat(LONG / 2);
+        for message in [
+            format!("{{\"projectId\":\"{long}\"}}"),
+            format!("{{\"projectId\":\"p\",\"briefId\":\"{long}\"}}"),
+            format!("{{\"projectId\":\"p\",\"format\":\"{long}\",\"brief\":{{\"hook\":7}}}}"),
+            format!("{{\"projectId\":\"p\",\"brief\":{{\"hook\":\"{long}\"}}}}"),
+            format!("{{\"projectId\":\"p\",\"brief\":{{\"{long}\":1}},\"metadata\":{{}}}}"),
+            format!("{{\"projectId\":\"p\",\"metadata\":{{\"a\":\"{long}\"}}}}"),
+            format!("{{\"projectId\":\"p\",\"{long}\":1,\"{long}\":1}}"),
+        ] {
+            let delivery = Delivery { body: message.clone().into_bytes(), ..Delivery::default() };
+            let told = parse(&delivery, &Rules::strict(BYTES_MAX as u64)).unwrap_err().to_string();
+            assert_eq!(
+                told,
+                format!(
+                    "the message has {} bytes; intake.max_message_bytes allows {BYTES_MAX}",
+                    message.len()
+                )
+            );
+            stays_where_so_long_is_allowed(message.as_bytes(), 128 << 20);
         }
     }
 

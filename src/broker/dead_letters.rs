@@ -118,7 +118,8 @@ impl DeadLetters {
 
     /// Puts them on the input queue as they came first, and takes them out of this one.
     pub async fn requeue(&self, letters: &[DeadLetter]) -> Result<(), DeadLetterError> {
-        tokio::time::timeout(CONFIRM_LIMIT, self.publish(letters)).await.map_err(|_late| {
+        let publishing = around("requeue", self.publish(letters));
+        tokio::time::timeout(CONFIRM_LIMIT, publishing).await.map_err(|_late| {
             DeadLetterError::Unconfirmed(format!("no answer within {} s", CONFIRM_LIMIT.as_secs()))
         })??;
         self.discard(letters).await
@@ -164,7 +165,7 @@ impl DeadLetters {
             confirms.push(around("basic_publish", publishing).await.map_err(unconfirmed)?);
         }
         // All are awaited before any is judged: lapin may pair a returned message with any confirm of the channel.
-        let answers = join_all(confirms).await;
+        let answers = around("confirms", join_all(confirms)).await;
         let mut refused = false;
         for answer in answers {
             match answer.map_err(unconfirmed)? {

@@ -27,7 +27,7 @@ use super::{ANSWER_LIMIT, DISCARD_LIMIT, plain, reply_code};
 use crate::clock::Clock;
 use crate::config::{Amqp, Publish};
 use crate::crash_point::around;
-use crate::flow::{Outgoing, SendOutcome, Sink};
+use crate::flow::{Channel, Outgoing, SendOutcome, Sink};
 use crate::telemetry::Metrics;
 
 /// Sends messages and waits for the broker's word on each.
@@ -225,7 +225,11 @@ impl Link {
             };
             let publishing =
                 self.channel.basic_publish(exchange, routing_key, options, &outgoing.body, properties);
-            let published = around("basic_publish", publishing).await;
+            let published = match outgoing.channel {
+                Channel::Record => around("basic_publish", around("record", publishing)).await,
+                Channel::DeadLetter => around("basic_publish", around("dead_letter", publishing)).await,
+                Channel::Brief => around("basic_publish", publishing).await,
+            };
             let failed = published.is_err();
             confirms.push(Some(published));
             if failed {

@@ -32,5 +32,6 @@ async fn ask(connection: &Connection, exchange: ShortString) -> lapin::Result<()
     };
     let no_time = BasicProperties::default().with_expiration(constant("no time"));
     let publishing = channel.basic_publish(exchange, constant("briefd.doctor"), options, &[], no_time);
-    around("basic_publish", publishing).await?.await.map(drop)
+    let confirm = around("basic_publish", publishing).await?;
+    around("confirms", confirm).await.map(drop)
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::wording::cut;
+
 /// Everything that is wrong with the settings, found in one go. The process should end with exit code 3.
 #[derive(Debug)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
@@ -28,6 +30,9 @@ impl From<ConfigError> for ConfigErrors {
         Self(vec![error])
     }
 }
+
+/// Most characters of a name that are repeated; a longer one is no setting, and no project.
+const NAME_CHARS_MAX: usize = 250;
 
 /// One thing that is wrong with the settings.
 #[derive(Debug, Error)]
@@ -51,7 +56,7 @@ pub enum ConfigError {
         problem: String,
     },
     /// A key that does not exist.
-    #[error("{place}: unknown key {key}; {hint}")]
+    #[error("{}: unknown key {}; {hint}", short(place), short(key))]
     UnknownKey {
         /// File and line, or variable, or flag.
         place: String,
@@ -61,7 +66,7 @@ pub enum ConfigError {
         hint: String,
     },
     /// A value in the place of a section, or the other way round.
-    #[error("{place}: {key} {problem}")]
+    #[error("{}: {} {problem}", short(place), short(key))]
     Shape {
         /// File and line, or variable, or flag.
         place: String,
@@ -71,7 +76,7 @@ pub enum ConfigError {
         problem: String,
     },
     /// A value that does not fit its key.
-    #[error("{place}: {key} = {value}: expected {expected}")]
+    #[error("{}: {} = {value}: expected {expected}", short(place), short(key))]
     BadValue {
         /// File and line, or variable, or flag.
         place: String,
@@ -88,4 +93,9 @@ pub enum ConfigError {
     /// A setting that this command needs is missing.
     #[error("{0}")]
     Missing(String),
+}
+
+/// A name in a text for people.
+fn short(name: &str) -> String {
+    cut(name, NAME_CHARS_MAX)
 }

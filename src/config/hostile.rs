@@ -13,6 +13,12 @@ const PROBLEM_CHARS_MAX: usize = 2_000;
 /// What no text about settings may hold.
 const SECRET: &str = "lp_live_0123456789";
 
+/// Loads settings from a file's text; its first line, if it is `#NAME=VALUE`, is a variable.
+pub fn a_file_loads_or_says_why(text: &str) {
+    let first = text.lines().next().and_then(|line| line.strip_prefix('#')?.split_once('='));
+    settings_load_or_say_why(text, first.unwrap_or(("BRIEFD__LOG__LEVEL", "info")));
+}
+
 /// Loads settings from a file's text and one variable, and panics where a secret is shown or a text is no help.
 pub fn settings_load_or_say_why(file: &str, (variable, value): (&str, &str)) {
     let env = BTreeMap::from([(variable.to_owned(), value.to_owned())]);
@@ -30,7 +36,8 @@ pub fn settings_load_or_say_why(file: &str, (variable, value): (&str, &str)) {
             assert!(!problems.is_empty(), "refused without a reason");
             for problem in problems {
                 let text = problem.to_string();
-                assert!(text.chars().count() <= PROBLEM_CHARS_MAX + file.len() + value.len(), "{text}");
+                let length = text.chars().count();
+                assert!(length <= PROBLEM_CHARS_MAX, "{length} characters about one setting");
                 assert!(!text.contains(SECRET), "a text shows a key");
             }
         }
@@ -85,6 +92,25 @@ mod tests {
     #[test]
     fn a_key_in_a_list_is_not_shown() {
         settings_load_or_say_why("", ("BRIEFD__AMQP__OUTPUT__OPTIONAL", SECRET));
+    }
+
+    #[test]
+    fn what_is_said_about_a_text_of_eight_mebibytes_is_short() {
+        let long = "é".repeat(4 * 1024 * 1024);
+        let name = "n".repeat(8 * 1024 * 1024);
+        for file in [
+            format!("log.level = \"{long}\""),
+            format!("layers.base_url = \"{long}\""),
+            format!("amqp.url = \"amqp://{name}\""),
+            format!("intake.max_message_bytes = \"{long}\""),
+            format!("projects.{name} = \"p\""),
+            format!("[{name}]\nx = 1"),
+            format!("x = \"{name}"),
+            format!("amqp.prefetch = {}", "9".repeat(name.len())),
+        ] {
+            settings_load_or_say_why(&file, ("BRIEFD__LOG__LEVEL", "info"));
+        }
+        settings_load_or_say_why("", ("BRIEFD__LOG__LEVEL", &long));
     }
 
     #[test]

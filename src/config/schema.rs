@@ -4,6 +4,7 @@
 use ::config::ValueKind;
 
 use super::layer::{Layer, dotted};
+use crate::wording::cut;
 
 /// The built-in settings: every key with its default and its reason.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -13,6 +14,8 @@ pub(super) const BUILT_IN: &str = "default";
 
 /// Below this a known key is too far from an unknown one to be what was meant.
 const ALIKE_MIN: f64 = 0.6;
+/// Of longer names no more is compared; the longest key has half of it.
+const ALIKE_CHARS_MAX: usize = 100;
 
 /// What kind of TOML value a key has. Variables and flags are text and are read as this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,5 +149,7 @@ fn likeness(unknown: &[String], known: &[String]) -> f64 {
 }
 
 fn alike(left: &[String], right: &[String]) -> f64 {
-    strsim::normalized_damerau_levenshtein(&left.join(".").to_lowercase(), &right.join(".").to_lowercase())
+    // Each letter is compared with each, and what is cut off is like no key.
+    let part = |path: &[String]| cut(&path.join("."), ALIKE_CHARS_MAX).to_lowercase();
+    strsim::normalized_damerau_levenshtein(&part(left), &part(right))
 }

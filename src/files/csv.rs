@@ -5,6 +5,7 @@ use csv::{ByteRecord, ReaderBuilder};
 use serde_json::{Number, Value};
 
 use super::tree::Tree;
+use crate::wording::cut;
 
 /// Fields that are lists in a brief message.
 const LISTS: [&str; 7] = [
@@ -23,6 +24,8 @@ const METADATA: &str = "metadata";
 
 /// Deepest field; the API's own are three deep.
 const DEPTH_MAX: usize = 32;
+/// Most characters of a column's name that are repeated; a longer one is no field of the API.
+const NAME_CHARS_MAX: usize = 100;
 /// Most columns; each is compared with each.
 const COLUMNS_MAX: usize = 1_000;
 
@@ -79,10 +82,11 @@ impl Columns {
                 .find(|other| column.path.starts_with(&other.path) || other.path.starts_with(&column.path));
             match clash {
                 Some(other) if other.path == column.path => {
-                    return Err(format!("names `{}` twice", column.path.join(".")));
+                    return Err(format!("names `{}` twice", shown(&column.path.join("."))));
                 }
                 Some(other) => {
                     let (one, two) = (other.path.join("."), column.path.join("."));
+                    let (one, two) = (shown(&one), shown(&two));
                     return Err(format!("has both `{one}` and `{two}`; keep one of them"));
                 }
                 None => {}
@@ -127,6 +131,7 @@ impl Column {
         }
         let path: Vec<_> = name.split('.').map(str::to_owned).collect();
         if path.iter().any(String::is_empty) {
+            let name = shown(name);
             return Err(format!("names `{name}`; dots stand between two names, like `brief.hook`"));
         }
         if path.len() > DEPTH_MAX {
@@ -134,6 +139,11 @@ impl Column {
         }
         Ok(Self { path, kind: kind_of(name) })
     }
+}
+
+/// A column's name in a text for people.
+fn shown(name: &str) -> String {
+    cut(name, NAME_CHARS_MAX)
 }
 
 /// What the cells of the column with this name become.
@@ -160,9 +170,7 @@ impl Kind {
         match self {
             Self::Number if serde_json::from_str::<Number>(cell).is_ok() => cell.to_owned(),
             // As it is, so that repeated keys and too large numbers are found in it.
-            Self::Object if cell.starts_with('{') && serde_json::from_str::<Value>(cell).is_ok() => {
-                cell.to_owned()
-            }
+            Self::Object if cell.starts_with('{') && is_json_inside(cell) => cell.to_owned(),
             Self::List => {
                 let entries = cell.split('|').map(str::trim).filter(|entry| !entry.is_empty());
                 entries.map(Value::from).collect::<Value>().to_string()
@@ -170,6 +178,11 @@ impl Kind {
             Self::Number | Self::Object | Self::Text | Self::Unnamed => Value::from(cell).to_string(),
         }
     }
+}
+
+/// Whether this is JSON also where it stands in a message: a level deeper, and so deep is read.
+fn is_json_inside(cell: &str) -> bool {
+    serde_json::from_str::<Vec<Value>>(&format!("[{cell}]")).is_ok_and(|values| values.len() == 1)
 }
 
 /// Comma, semicolon or tab: what stands most often in the header line, outside of quotation marks.

@@ -58,13 +58,13 @@ pub enum NoAnswerKind {
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,
-    /// The API's code, unchanged.
+    /// The API's code, unchanged unless it is longer than 128 characters.
     pub code: String,
-    /// The API's message.
+    /// The API's message, cut to 2,000 characters.
     pub message: String,
     /// The API's request id: a repeat of one seen before is a replay.
     pub request_id: Option<String>,
-    /// The API's details, unchanged.
+    /// The API's details; of more than 16 KiB what fits.
     pub details: Option<Value>,
     /// `Retry-After`, parsed and clamped by the client; `None` when absent or nonsense.
     pub retry_after: Option<Duration>,

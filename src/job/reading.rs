@@ -48,9 +48,9 @@ impl ApiStatus {
 /// `error` of a job or `lastError` of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
-    /// The API's code, unchanged.
+    /// The API's code, unchanged unless it is longer than 128 characters.
     pub code: String,
-    /// The API's message.
+    /// The API's message, cut to 2,000 characters.
     pub message: String,
 }
 

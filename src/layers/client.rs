@@ -10,6 +10,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::endpoint::Endpoint;
+use super::fields::ID_BYTES_MAX;
 use super::http::{BuildError, base_of, http_client};
 use super::key::{KeyError, KeyStore};
 use super::list::ListQuery;
@@ -19,9 +20,6 @@ use crate::clock::Clock;
 use crate::config;
 use crate::job::{Acceptance, ContainerReading, JobReading, Refusal, Trouble};
 use crate::telemetry::Metrics;
-
-/// Longest id that is put into a URL; the API's are under 50, and a server refuses a URL of some kilobytes.
-const MAX_ID_BYTES: usize = 512;
 
 /// Trace headers of the brief, passed on as they came. What no header can carry is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,7 +225,7 @@ fn add_segments(url: &mut Url, segments: &[&str]) {
 
 /// Whether the URL parser keeps `id` as it is: it drops `.` and `..`, tabs and line breaks.
 fn fits_a_path(id: &str) -> bool {
-    !matches!(id, "" | "." | "..") && id.len() <= MAX_ID_BYTES && !id.chars().any(char::is_control)
+    !matches!(id, "" | "." | "..") && id.len() <= ID_BYTES_MAX && !id.chars().any(char::is_control)
 }
 
 /// No request can be made of such an id, today or later: the answer that the API itself would give.

@@ -14,7 +14,7 @@ use super::endpoint::Endpoint;
 use super::key::{Key, KeyStore};
 use super::{retry_after, wire};
 use crate::clock::Clock;
-use crate::crash_point::reached;
+use crate::crash_point::{in_flight, reached};
 use crate::job::{NoAnswer, NoAnswerKind, Trouble};
 use crate::telemetry::Metrics;
 use crate::telemetry::event::Asked;
@@ -101,7 +101,7 @@ impl Transport {
         };
         let started = Instant::now();
         reached("api", endpoint.word(), "before_send");
-        let answer = self.exchange(endpoint, &key, request, read).await;
+        let answer = in_flight("api", endpoint.word(), self.exchange(endpoint, &key, request, read)).await;
         reached("api", endpoint.word(), "after_answer");
         let took = started.elapsed();
         self.note_connection(&answer);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::fields::Fields;
+use super::fields::{Fields, WORD_CHARS_MAX};
 use crate::job::{Acceptance, ApiStatus, ContainerReading, JobReading, ListedContainer, Refusal};
 
 /// `POST /v1/jobs/:jobId/cancel`
@@ -89,6 +89,13 @@ pub struct Credits {
 /// Why a text is not the answer that was asked for: one clause.
 type Unreadable = String;
 
+/// Longest `nextCursor`: a server refuses a URL that is longer, and a walk remembers each.
+const CURSOR_BYTES_MAX: usize = 8 * 1024;
+/// Most containers that a start is taken to have made; the most that can be asked for are 5.
+const CONTAINERS_MAX: usize = 100;
+/// Most formats that have a price.
+const PRICES_MAX: usize = 100;
+
 fn object(text: &str) -> Result<Fields<'_>, Unreadable> {
     Fields::of(text).ok_or_else(|| "not a JSON object".to_owned())
 }
@@ -100,23 +107,28 @@ fn lacks(field: &str) -> Unreadable {
 /// Either 202 of a POST that starts generation. `asked` is the container that is regenerated.
 pub(super) fn acceptance(text: &str, asked: Option<&str>) -> Result<Acceptance, Unreadable> {
     let fields = object(text)?;
-    let job_id = fields.text("jobId").ok_or_else(|| lacks("jobId"))?;
+    let job_id = fields.id("jobId").ok_or_else(|| lacks("jobId"))?;
     let mut container_ids = fields.container_ids();
     if container_ids.is_empty() {
         container_ids.push(asked.ok_or_else(|| lacks("containerIds"))?.to_owned());
     }
-    Ok(Acceptance { job_id, container_ids, format: fields.text("format") })
+    if container_ids.len() > CONTAINERS_MAX {
+        return Err(format!("with {} containers", container_ids.len()));
+    }
+    Ok(Acceptance { job_id, container_ids, format: fields.word("format") })
 }
 
 /// `GET /v1/jobs/:jobId`
 pub(super) fn job(text: &str, asked: &str) -> Result<JobReading, Unreadable> {
     let fields = object(text)?;
+    let mut container_ids = fields.object("result").map(|result| result.container_ids()).unwrap_or_default();
+    container_ids.truncate(CONTAINERS_MAX);
     Ok(JobReading {
-        job_id: fields.text("jobId").unwrap_or_else(|| asked.to_owned()),
+        job_id: fields.id("jobId").unwrap_or_else(|| asked.to_owned()),
         status: fields.status().ok_or_else(|| lacks("status"))?,
-        stage: fields.text("stage"),
+        stage: fields.word("stage"),
         finished_at: fields.time("finishedAt"),
-        container_ids: fields.object("result").map(|result| result.container_ids()).unwrap_or_default(),
+        container_ids,
         error: fields.error("error"),
     })
 }
@@ -125,16 +137,16 @@ pub(super) fn job(text: &str, asked: &str) -> Result<JobReading, Unreadable> {
 pub(super) fn container(text: &str, asked: &str) -> Result<ContainerReading, Unreadable> {
     let fields = object(text)?;
     Ok(ContainerReading {
-        id: fields.text("id").or_else(|| fields.text("containerId")).unwrap_or_else(|| asked.to_owned()),
+        id: fields.id("id").or_else(|| fields.id("containerId")).unwrap_or_else(|| asked.to_owned()),
         status: fields.status().ok_or_else(|| lacks("status"))?,
-        format: fields.text("format"),
+        format: fields.word("format"),
         brief: fields.value("brief"),
         created_at: fields.time("createdAt"),
         updated_at: fields.time("updatedAt"),
         completed_at: fields.time("completedAt"),
         failed_at: fields.time("failedAt"),
         last_error: fields.error("lastError"),
-        approval_status: fields.text("approvalStatus"),
+        approval_status: fields.word("approvalStatus"),
         // The white space around a JSON text is not part of it.
         record: text.trim_ascii().to_owned(),
     })
@@ -145,7 +157,10 @@ pub(super) fn list(text: &str) -> Result<ListPage, Unreadable> {
     let fields = object(text)?;
     let items = fields.array("items").ok_or_else(|| lacks("items"))?;
     let items = items.into_iter().filter_map(|raw| listed(raw.get())).collect();
-    let next_cursor = fields.text("nextCursor");
+    let next_cursor = fields.read::<String>("nextCursor").filter(|cursor| !cursor.is_empty());
+    if next_cursor.as_ref().is_some_and(|cursor| cursor.len() > CURSOR_BYTES_MAX) {
+        return Err("with a `nextCursor` that is too long for a URL".to_owned());
+    }
     // A cursor that cannot be read must not look like the last page: absence from a whole sweep means something.
     if next_cursor.is_none() && !matches!(fields.raw("nextCursor"), None | Some("\"\"")) {
         return Err("with a `nextCursor` that is not text".to_owned());
@@ -156,10 +171,10 @@ pub(super) fn list(text: &str) -> Result<ListPage, Unreadable> {
 fn listed(text: &str) -> Option<ListedContainer> {
     let fields = Fields::of(text)?;
     Some(ListedContainer {
-        id: fields.text("id").or_else(|| fields.text("containerId"))?,
+        id: fields.id("id").or_else(|| fields.id("containerId"))?,
         status: fields.status().unwrap_or_else(|| ApiStatus::Running(String::new())),
-        format: fields.text("format"),
-        approval_status: fields.text("approvalStatus"),
+        format: fields.word("format"),
+        approval_status: fields.word("approvalStatus"),
         created_at: fields.time("createdAt"),
         completed_at: fields.time("completedAt"),
     })
@@ -169,7 +184,7 @@ fn listed(text: &str) -> Option<ListedContainer> {
 pub(super) fn cancel(text: &str) -> Result<CancelAnswer, Unreadable> {
     let fields = object(text)?;
     let accepted = fields.read("accepted").ok_or_else(|| lacks("accepted"))?;
-    Ok(CancelAnswer { accepted, reason: fields.text("reason") })
+    Ok(CancelAnswer { accepted, reason: fields.word("reason") })
 }
 
 /// `GET /v1/content/:containerId/progress`
@@ -177,7 +192,7 @@ pub(super) fn progress(text: &str) -> Result<Progress, Unreadable> {
     let fields = object(text)?;
     Ok(Progress {
         status: fields.status().ok_or_else(|| lacks("status"))?,
-        stage: fields.text("stage"),
+        stage: fields.word("stage"),
         stage_progress: fields.read("stageProgress"),
         eta_seconds: fields.read("etaSeconds"),
         updated_at: fields.time("updatedAt"),
@@ -188,12 +203,12 @@ pub(super) fn progress(text: &str) -> Result<Progress, Unreadable> {
 pub(super) fn whoami(text: &str) -> Result<Whoami, Unreadable> {
     let fields = object(text)?;
     Ok(Whoami {
-        organization_id: fields.text("organizationId"),
-        organization_name: fields.text("organizationName"),
-        workspace_id: fields.text("workspaceId"),
-        api_key_id: fields.text("apiKeyId"),
-        scopes: fields.read("scopes"),
-        tier: fields.text("rateLimitTier"),
+        organization_id: fields.id("organizationId"),
+        organization_name: fields.word("organizationName"),
+        workspace_id: fields.id("workspaceId"),
+        api_key_id: fields.id("apiKeyId"),
+        scopes: fields.words("scopes"),
+        tier: fields.word("rateLimitTier"),
         kill_switch: fields.read("killSwitch"),
         access_revoked: fields.read("apiAccessRevoked"),
         credit_balance: fields.credits("creditBalance"),
@@ -208,7 +223,8 @@ pub(super) fn credits(text: &str) -> Result<Credits, Unreadable> {
     let prices = fields.object("estimatedCreditsPerFormat");
     let price = |prices: &Fields<'_>, format: &str| u64::try_from(prices.credits(format)?).ok();
     let per_format = prices.map(|prices| {
-        let formats = prices.names().filter_map(|format| Some((format.clone(), price(&prices, format)?)));
+        let names = prices.names().filter(|format| format.len() <= WORD_CHARS_MAX).take(PRICES_MAX);
+        let formats = names.filter_map(|format| Some((format.clone(), price(&prices, format)?)));
         formats.collect()
     });
     Ok(Credits {
@@ -216,8 +232,8 @@ pub(super) fn credits(text: &str) -> Result<Credits, Unreadable> {
         balance,
         reserved,
         used_this_period: fields.credits("usedThisPeriod"),
-        billing_status: fields.text("billingStatus"),
-        organization_id: fields.text("organizationId"),
+        billing_status: fields.word("billingStatus"),
+        organization_id: fields.id("organizationId"),
         per_format: per_format.unwrap_or_default(),
     })
 }
@@ -227,10 +243,10 @@ pub(super) fn refusal(text: &str, status: u16) -> Option<Refusal> {
     let error = Fields::of(text)?.object("error")?;
     Some(Refusal {
         status,
-        code: error.text("code")?,
+        code: error.word("code")?,
         message: error.prose("message").unwrap_or_default(),
-        request_id: error.text("requestId"),
-        details: error.value("details"),
+        request_id: error.id("requestId"),
+        details: error.details(),
         retry_after: None,
     })
 }
@@ -289,6 +305,11 @@ mod tests {
         ] {
             assert!(acceptance(text, None).is_err(), "{text}");
         }
+        let long = format!(r#"{{"jobId":"{}","containerId":"a"}}"#, "j".repeat(513));
+        assert!(acceptance(&long, None).is_err(), "nothing could be asked by it");
+        let ids: Vec<String> = (0..101).map(|n| format!("\"{n}\"")).collect();
+        let many = format!(r#"{{"jobId":"j","containerIds":[{}]}}"#, ids.join(","));
+        assert_eq!(acceptance(&many, None).unwrap_err(), "with 101 containers");
     }
 
     #[test]
@@ -336,6 +357,8 @@ mod tests {
         }
         assert!(list(r#"{"items":[],"nextCursor":5}"#).is_err());
         assert!(list(r#"{"nextCursor":null}"#).is_err());
+        let long = format!(r#"{{"items":[],"nextCursor":"{}"}}"#, "n".repeat(CURSOR_BYTES_MAX + 1));
+        assert!(list(&long).is_err(), "no URL could hold it");
     }
 
     #[test]

@@ -190,6 +190,15 @@ impl Write for RecordOutcome {
     type Out = JobState;
     const TOGETHER: bool = true;
 
+    fn step(&self) -> Option<&'static str> {
+        Some(match &self.outcome {
+            AttemptOutcome::Accepted(_) => "acceptance",
+            AttemptOutcome::Again(_) => "no_verdict",
+            AttemptOutcome::Rejected(..) => "refusal",
+            AttemptOutcome::Parked(..) => "parking",
+        })
+    }
+
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<JobState, LedgerError>> {
         Box::pin(async move {
             let row = JobRow::get(db, self.job).await?;

@@ -87,6 +87,10 @@ impl Write for Decide {
     fn rows(&self) -> usize {
         self.deliveries.len()
     }
+
+    fn step(&self) -> Option<&'static str> {
+        self.deliveries.iter().any(|one| one.content.is_err()).then_some("dead_letter")
+    }
 }
 
 /// A verdict before it is written down.

@@ -78,9 +78,13 @@ impl Ledger {
         let connect = connect_options(path);
         let mut connection = connect.connect().await.map_err(unusable(path))?;
         refuse_a_new_one(&lock, path, &mut connection).await?;
+        reached("ledger", "migrate", "before_commit");
         migrate(path, &mut connection).await?;
+        reached("ledger", "migrate", "after_commit");
         mark_made(&lock, path)?;
+        reached("ledger", "bind_origin", "before_commit");
         bind_origin(&mut connection, &options.origin).await.map_err(|error| error.at(path))?;
+        reached("ledger", "bind_origin", "after_commit");
         let newest_ms = newest_time(&mut connection).await.map_err(|error| error.at(path))?;
         options.clock.raise_floor(newest_ms);
         let boot = Uuid::new_v4().to_string();
@@ -138,6 +142,14 @@ impl Ledger {
     /// The process before this one did not stop in order.
     pub fn was_unclean(&self) -> bool {
         self.unclean
+    }
+
+    /// Lets go of the ledger, and returns once nobody can take this process for a worker any more.
+    pub async fn close(self) {
+        let path = Arc::clone(&self.reader.path);
+        drop(self);
+        // The writer holds the lock until its thread has ended. A worker that is quicker is welcome to it.
+        drop(lock_soon(&path).await);
     }
 
     /// Notes that this process stops in order, and puts everything into the one file: who copies or moves it without

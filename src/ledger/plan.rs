@@ -158,11 +158,13 @@ impl NewPlan {
             transaction.commit().await?;
             reached("ledger", "plan_rows", "after_commit");
         }
+        reached("ledger", "planned", "before_commit");
         sqlx::query("UPDATE plan SET state = $2 WHERE id = $1")
             .bind(id)
             .bind(PlanState::Planned.word())
             .execute(&mut db)
             .await?;
+        reached("ledger", "planned", "after_commit");
         db.close().await?;
         Ok(id)
     }

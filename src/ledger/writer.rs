@@ -62,6 +62,11 @@ pub trait Write: Send + Sync + 'static {
         let path = type_name::<Self>();
         path.rsplit("::").next().unwrap_or(path)
     }
+
+    /// Which of the steps it is that this one type writes: each has places of its own around its commit.
+    fn step(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The way to the writer. Cheap to clone; the writer ends when the last one is gone.
@@ -132,6 +137,7 @@ trait Job: Send {
     /// Why it is not done; `None`: it is, or it has not run.
     fn error(&self) -> Option<&LedgerError>;
     fn name(&self) -> &'static str;
+    fn step(&self) -> Option<&'static str>;
 }
 
 struct Envelope<W: Write> {
@@ -207,6 +213,10 @@ impl<W: Write> Job for Envelope<W> {
 
     fn name(&self) -> &'static str {
         self.write.name()
+    }
+
+    fn step(&self) -> Option<&'static str> {
+        self.write.step()
     }
 }
 
@@ -346,6 +356,9 @@ async fn run_apart(outer: &mut SqliteConnection, group: &mut [Box<dyn Job>]) -> 
 fn each_reached(group: &[Box<dyn Job>], moment: &str) {
     for job in group {
         reached("ledger", job.name(), moment);
+        if let Some(step) = job.step() {
+            reached("ledger", step, moment);
+        }
     }
 }
 
@@ -374,5 +387,9 @@ impl<W: Write> Write for Arc<W> {
 
     fn name(&self) -> &'static str {
         self.as_ref().name()
+    }
+
+    fn step(&self) -> Option<&'static str> {
+        self.as_ref().step()
     }
 }

@@ -158,7 +158,7 @@ pub struct RecordError {
     pub message: String,
     /// The API's request id, for its support.
     pub request_id: Option<String>,
-    /// The API's details, unchanged; for `INVALID_BRIEF` an object with `violations`.
+    /// The API's details, unchanged up to 16 KiB; for `INVALID_BRIEF` an object with `violations`.
     pub details: Option<Value>,
     /// Who says so.
     pub source: Source,

@@ -2,7 +2,7 @@
 //! and goes on to the end with a real broker and a simulated API. The checker judges what is left.
 //!
 //! The list of places is read from the sources, so that a new step is in the matrix the moment it is written, and fails
-//! it until the scene reaches it. `tests/run --long` dies twice: at many pairs of places, drawn by a seed.
+//! it until the scene reaches it. `tests/run --long` dies twice: at every pair of places.
 
 #![expect(
     unreachable_pub,
@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// Scenes that run beside each other: most of their time they wait.
 const AT_ONCE: usize = 6;
+/// How far a long run is, is told every so many scenes.
+const TOLD_EVERY: usize = 250;
 /// Bound of waits for one step of a scene.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -41,13 +43,16 @@ pub struct Plan {
 /// Runs all plans and fails with everything that went wrong. Returns how many deaths there were.
 pub fn run_all(plans: Vec<Plan>) -> usize {
     let (began, count) = (Instant::now(), plans.len());
-    let plans = Mutex::new(plans.into_iter());
+    let plans = Mutex::new(plans.into_iter().enumerate());
     let next = || plans.lock().unwrap_or_else(PoisonError::into_inner).next();
     let (deaths, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|threads| {
         for _ in 0..AT_ONCE {
             threads.spawn(|| {
-                while let Some(plan) = next() {
+                while let Some((index, plan)) = next() {
+                    if index > 0 && index % TOLD_EVERY == 0 {
+                        eprintln!("{index} of {count} scenes began, {:.0} s", began.elapsed().as_secs_f64());
+                    }
                     match play(plan.clone()) {
                         Ok(hit) => drop(deaths.fetch_add(hit, Ordering::Relaxed)),
                         Err(what) => {

@@ -16,6 +16,9 @@ const ELSEWHERE: [(&str, &str); 2] = [
     ),
 ];
 
+/// What the simulated API of a scene takes a while to answer.
+const SLOWLY_ANSWERED: [&str; 2] = ["submit", "regenerate"];
+
 /// Why a place is not in the matrix; `None`: it is.
 pub fn elsewhere(place: &str) -> Option<&'static str> {
     ELSEWHERE.iter().find(|(prefix, _)| place.starts_with(prefix)).map(|(_, why)| *why)
@@ -28,6 +31,13 @@ pub fn all() -> Vec<String> {
         for write in after_each(&file.code, "impl Write for ", char::is_alphanumeric) {
             if file.is_in("src/ledger") {
                 add(&mut places, "ledger", write, ["before_commit", "after_commit"]);
+            }
+        }
+        for method in file.code.split("fn step(&self)").skip(1) {
+            // The texts of its body, which ends where the next method or the next item begins.
+            let body = method.split(" fn ").next().and_then(|rest| rest.split(" impl ").next());
+            for step in body.unwrap_or_default().split('"').skip(1).step_by(2) {
+                add(&mut places, "ledger", step, ["before_commit", "after_commit"]);
             }
         }
         for call in after_each(&file.code, "around(\"", |c| c.is_alphanumeric() || c == '_') {
@@ -43,6 +53,9 @@ pub fn all() -> Vec<String> {
     }
     for endpoint in endpoints() {
         add(&mut places, "api", &endpoint, ["before_send", "after_answer"]);
+        if SLOWLY_ANSWERED.contains(&endpoint.as_str()) {
+            places.insert(format!("api.{endpoint}.in_flight"));
+        }
     }
     places.into_iter().collect()
 }
@@ -132,6 +145,13 @@ fn places_are_found_at_each_of_the_narrow_places() {
         "ledger.RecordOutcome.after_commit",
         "ledger.start_boot.after_commit",
         "ledger.append.before_commit",
+        "ledger.dead_letter.after_commit",
+        "ledger.acceptance.before_commit",
+        "ledger.refusal.after_commit",
+        "ledger.planned.after_commit",
+        "ledger.migrate.before_commit",
+        "api.submit.in_flight",
+        "amqp.dead_letter.before",
         "api.submit.before_send",
         "api.list.after_answer",
         "amqp.basic_publish.after",
@@ -157,6 +177,36 @@ fn no_commit_goes_without_its_places() {
                 source.path.display()
             );
         }
+    }
+}
+
+/// A statement outside of a transaction is a commit by itself.
+#[test]
+fn no_statement_commits_by_itself_without_its_places() {
+    for source in sources("src/ledger") {
+        // Of the test of its own that a file may have beside others, and what is durable without it: a checkpoint.
+        for (index, _) in source.code.match_indices(".execute(&mut ") {
+            let (before, after) = (&source.code[..index], &source.code[index..]);
+            let by_itself =
+                ["db)", "connection)"].iter().any(|it| after[".execute(&mut ".len()..].starts_with(it));
+            let statement = before.rsplit(';').next().unwrap_or_default();
+            let around = before.rsplit(';').nth(1).is_some_and(|text| text.contains("before_commit"))
+                && after.split(';').nth(1).is_some_and(|text| text.contains("after_commit"));
+            assert!(
+                !by_itself || statement.contains("PRAGMA") || around,
+                "a statement in {} is a commit without crash points: {statement}",
+                source.path.display()
+            );
+        }
+    }
+    let open = file("src/ledger/open.rs").code;
+    for step in ["migrate(path, &mut connection)", "bind_origin(&mut connection,"] {
+        let (before, after) = open.split_once(step).expect("a start does it");
+        assert!(
+            before.ends_with("\"before_commit\"); ")
+                && after.split(';').nth(1).is_some_and(|it| it.contains("after_commit")),
+            "{step}"
+        );
     }
 }
 
@@ -190,12 +240,28 @@ fn no_call_of_the_broker_goes_without_its_places() {
                     || own_wrapper && ["create_channel", "close"].contains(&call);
             if is_lapin && source.code.contains(&format!(".{call}(")) {
                 let around = format!("around(\"{call}\"");
-                assert!(source.code.contains(&around), "{call} in {} has no {around}", source.path.display());
+                let (calls_of_it, arounds) =
+                    (source.code.matches(&format!(".{call}(")).count(), source.code.matches(&around).count());
+                assert!(calls_of_it <= arounds, "{call} in {} goes without {around}", source.path.display());
                 calls.insert(call.to_owned());
             }
         }
     }
     assert!(calls.len() > 8, "calls are found: {calls:?}");
+}
+
+#[test]
+fn no_wait_for_confirms_goes_without_its_places() {
+    for source in sources("src/broker") {
+        let selects = source.code.matches(".confirm_select(").count();
+        let waits = source.code.matches("around(\"confirms\"").count();
+        assert_eq!(
+            selects,
+            waits,
+            "channels in confirm mode and waits for confirms in {}",
+            source.path.display()
+        );
+    }
 }
 
 #[test]

@@ -27,15 +27,17 @@ const LOOK_UPS_SOON: &str = "look_up.apart=return(500)";
 const TAKEN: i32 = 4;
 
 /// Places that a command of the scene reaches, and its worker does not.
-const OF_COMMANDS: [&str; 9] = [
+const OF_COMMANDS: [&str; 11] = [
     "ledger.append.",
     "ledger.plan.",
+    "ledger.planned.",
     "ledger.plan_rows.",
     "ledger.AdoptFound.",
     "ledger.SettleLate.",
     "ledger.Prune.",
     "amqp.basic_ack.",
     "amqp.basic_get.",
+    "amqp.requeue.",
     "api.progress.",
 ];
 

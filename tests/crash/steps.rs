@@ -45,7 +45,7 @@ pub enum Kind {
 }
 
 /// Places that only the operator's commands lead to,
-const OF_OPERATOR: [&str; 14] = [
+const OF_OPERATOR: [&str; 16] = [
     "ledger.ApprovePlan.",
     "ledger.CanaryEnded.",
     "ledger.Cancel.",
@@ -55,9 +55,11 @@ const OF_OPERATOR: [&str; 14] = [
     "ledger.SendAgain.",
     "ledger.StartPlanned.",
     "ledger.plan.",
+    "ledger.planned.",
     "ledger.plan_rows.",
     "amqp.basic_ack.",
     "amqp.basic_get.",
+    "amqp.requeue.",
     "api.cancel.",
     "api.progress.",
 ];

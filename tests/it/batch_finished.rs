@@ -159,9 +159,13 @@ async fn a_batch_is_told_finished_once_a_revision_whoever_is_killed_on_the_way()
     Evidence {
         account: scene.sandbox.account().await,
         records,
+        dead_letters: scene.broker.take_rest("briefs.dead").await,
         expected_runs: expected,
+        crashes: 3,
         ..Evidence::default()
     }
+    .with_ledger(scene.dir.path())
+    .await
     .assert_clean();
 }
 

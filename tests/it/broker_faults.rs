@@ -1,6 +1,7 @@
 //! Everything that can go wrong at the broker while the worker is busy. Each time it finds its way back alone, counts
 //! what happened, does not call a broker that is down in a frenzy, loses nothing and buys nothing twice.
 
+mod calls;
 mod crash_loop;
 mod flood;
 mod killed;
@@ -15,11 +16,13 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::broker_loss::{brief, quick, sandbox};
 use crate::support::broker::TestBroker;
-use crate::support::checker::{Evidence, ExpectedRun};
+use crate::support::checker::Evidence;
 use crate::support::forwarder::{Forwarder, Line};
 use crate::support::message::Message;
 use crate::support::node::Node;
@@ -30,24 +33,28 @@ use crate::support::{Variable, eventually};
 const PATIENCE: Duration = Duration::from_mins(2);
 /// After a kill of the node its queues may have no leader; by then it is clear.
 const LEADER: Duration = Duration::from_secs(25);
+/// Counts what was built again at the broker.
+const RECONNECTS: &str = "briefd_amqp_reconnects_total";
 /// Restarts in order that it may take until they have one.
 const RESTARTS: usize = 4;
 
 /// Broker, line to it, API, place of the ledger, and what was asked for and came out.
-struct Scene {
-    broker: TestBroker,
-    line: Forwarder,
+pub struct Scene {
+    pub broker: TestBroker,
+    pub line: Forwarder,
     sandbox: SandboxProcess,
     dir: TempDir,
     variables: Vec<Variable>,
     briefs: Vec<Value>,
     records: Vec<Message>,
+    /// How often the worker was killed.
+    crashes: usize,
     began: Instant,
 }
 
 impl Scene {
     /// At the broker that the tests share.
-    async fn set(more: &[(&'static str, &str)]) -> Self {
+    pub async fn set(more: &[(&'static str, &str)]) -> Self {
         Self::around(TestBroker::connect().await, sandbox().await, more)
     }
 
@@ -64,11 +71,12 @@ impl Scene {
         variables.push(("BRIEFD__AMQP__URL", line.on_the_way_to(broker.url())));
         variables.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let (dir, began) = (TempDir::new().unwrap(), Instant::now());
-        Self { broker, line, sandbox, dir, variables, briefs: Vec::new(), records: Vec::new(), began }
+        let (briefs, records) = (Vec::new(), Vec::new());
+        Self { broker, line, sandbox, dir, variables, briefs, records, crashes: 0, began }
     }
 
     /// A worker that is about to connect.
-    fn spawn_worker(&self) -> Worker {
+    pub fn spawn_worker(&self) -> Worker {
         Worker::spawn(self.dir.path(), &self.variables)
     }
 
@@ -79,7 +87,7 @@ impl Scene {
     }
 
     /// Publishes the briefs with these numbers.
-    async fn publish(&mut self, numbers: Range<usize>) {
+    pub async fn publish(&mut self, numbers: Range<usize>) {
         self.publish_all(numbers.map(|number| brief(&format!("brief {number}"))).collect()).await;
     }
 
@@ -91,10 +99,21 @@ impl Scene {
     /// RabbitMQ 3.10 writes down which quorum queues it has now and then, and when it stops in order: one that was declared
     /// just before a kill never gets a leader again. So these are written down before the node is killed.
     async fn settle_queues(&self, node: &mut Node, worker: &Worker) {
-        let before = integer(worker, "briefd_amqp_reconnects_total").await;
+        let before = integer(worker, RECONNECTS).await;
         node.restart().await;
-        wait_at_least(worker, "briefd_amqp_reconnects_total", before + 2).await;
+        wait_at_least(worker, RECONNECTS, before + 2).await;
         wait_connected(worker, true).await;
+    }
+
+    async fn ledger(&self) -> SqliteConnection {
+        let ledger = SqliteConnectOptions::new().filename(self.dir.path().join("briefd.db"));
+        ledger.connect().await.expect("there is a ledger")
+    }
+
+    /// A count out of the ledger.
+    async fn stored(&self, query: &'static str) -> usize {
+        let count: i64 = sqlx::query_scalar(query).fetch_one(&mut self.ledger().await).await.unwrap();
+        usize::try_from(count).unwrap()
     }
 
     /// Takes so many records.
@@ -109,7 +128,7 @@ impl Scene {
         completed(worker).await == self.briefs.len() && integer(worker, "briefd_outbox_pending").await == 0
     }
 
-    async fn wait_over(&mut self, worker: &Worker) {
+    pub async fn wait_over(&mut self, worker: &Worker) {
         let over = eventually(PATIENCE, async || self.is_over(worker).await.then_some(())).await;
         if over.is_none() {
             let metrics = worker.metrics().await;
@@ -140,16 +159,8 @@ impl Scene {
         self.wait_over(worker).await;
     }
 
-    /// Tells how often the worker called the broker, which must not be more often than its growing delays allow.
-    fn tell_calls(&self, what: &str) {
-        let (calls, seconds) = (self.line.calls(), usize::try_from(self.began.elapsed().as_secs()).unwrap());
-        println!("{what}: {calls} connections in {seconds} s, {} a minute", calls * 60 / seconds.max(1));
-        let allowed = 2 * (6 + seconds / 2);
-        assert!(calls <= allowed, "{calls} connections in {seconds} s are a busy loop");
-    }
-
     /// Stops the worker in order and judges what is there.
-    async fn finish(self, worker: Worker) -> Evidence {
+    pub async fn finish(self, worker: Worker) -> Evidence {
         let evidence = self.stop(worker).await;
         evidence.assert_clean();
         evidence
@@ -160,13 +171,10 @@ impl Scene {
         worker.process.sigterm();
         assert_eq!(worker.process.wait_exit(PROMPTLY).await.code(), Some(0));
         self.records.extend(self.broker.take_rest("records").await);
-        Evidence {
-            account: self.sandbox.account().await,
-            records: self.records,
-            dead_letters: self.broker.take_rest("briefs.dead").await,
-            expected_runs: self.briefs.iter().map(ExpectedRun::first_of).collect(),
-            ..Evidence::default()
-        }
+        let account = self.sandbox.account().await;
+        let evidence = Evidence::of_first_runs(account, self.records, &self.briefs)
+            .set_aside(self.broker.take_rest("briefs.dead").await, &[]);
+        Evidence { crashes: self.crashes, ..evidence }.with_ledger(self.dir.path()).await
     }
 }
 
@@ -186,10 +194,14 @@ async fn wait_at_least(worker: &Worker, series: &str, least: usize) {
     assert!(reached.await.is_some(), "{series} did not reach {least}:\n{}", worker.process.stderr());
 }
 
-/// Waits until a worker that has lost the broker has it again.
-async fn wait_connected(worker: &Worker, connected: bool) {
+/// The series that says whether a side has its connection.
+pub fn connected(side: &str) -> String {
+    format!("briefd_amqp_connected{{connection=\"{side}\"}}")
+}
+
+/// Waits until a worker has lost the broker, or has it again.
+pub async fn wait_connected(worker: &Worker, has_it: bool) {
     for side in ["consume", "publish"] {
-        let series = format!("briefd_amqp_connected{{connection=\"{side}\"}}");
-        worker.wait_series(&series, f64::from(u8::from(connected))).await;
+        worker.wait_series(&connected(side), f64::from(u8::from(has_it))).await;
     }
 }

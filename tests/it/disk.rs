@@ -1,6 +1,7 @@
 //! The disk under the ledger: full, failing, or with a ledger on it that is none any more. What is not committed is not
 //! acknowledged, nothing is bought twice, one line says what is wrong, and with room it goes on by itself.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -39,7 +40,7 @@ impl Mount {
         let dir = TempDir::new().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=12m", "briefd-test"]).arg(dir.path());
-        mount.output().is_ok_and(|output| output.status.success()).then_some(Self(dir))
+        mount.output().is_ok_and(|output| output.status.success()).then(|| Self(dir))
     }
 }
 
@@ -51,9 +52,17 @@ impl Drop for Mount {
 }
 
 impl Disk {
-    /// A small filesystem, or where this user may not mount, what can be had.
+    /// A small filesystem, or where this user may not mount, what can be had; which it is is said.
     fn small() -> Self {
-        Mount::new().map_or_else(Self::limited, Self::Small)
+        let disk = Mount::new().map_or_else(Self::limited, Self::Small);
+        let kind = match &disk {
+            Self::Small(_) => "a small filesystem of its own",
+            Self::Limited(_) => "a limit on the size of files, because this user may not mount",
+        };
+        // Past the harness, which would keep it to itself.
+        let mut told = std::io::stderr();
+        writeln!(told, "the disk that gets full is {kind}").unwrap();
+        disk
     }
 
     fn limited() -> Self {
@@ -89,6 +98,8 @@ impl Disk {
     fn make_room(&self, worker: &Worker) {
         match self {
             Self::Small(_) => std::fs::remove_file(self.folder().join("filler")).unwrap(),
+            // The limit is the process's, and has gone with it.
+            Self::Limited(_) if !is_running(worker) => {}
             Self::Limited(_) => limit(worker, "unlimited"),
         }
     }
@@ -103,6 +114,10 @@ impl Disk {
             }
         }
     }
+}
+
+fn is_running(worker: &Worker) -> bool {
+    Path::new("/proc").join(worker.process.id().to_string()).exists()
 }
 
 fn limit(worker: &Worker, bytes: &str) {
@@ -178,7 +193,7 @@ impl Scene {
         self.records.extend(taken);
     }
 
-    async fn judge(mut self, mut worker: Worker) {
+    async fn judge(mut self, mut worker: Worker, crashes: usize) {
         self.take(self.briefs.len() - self.records.len()).await;
         worker.process.sigterm();
         assert!(worker.process.wait_exit(PROMPTLY).await.success());
@@ -188,8 +203,11 @@ impl Scene {
             records: self.records,
             dead_letters: self.broker.take_rest("briefs.dead").await,
             expected_runs: self.briefs.iter().map(ExpectedRun::first_of).collect(),
+            crashes,
             ..Evidence::default()
         }
+        .with_ledger(self.disk.folder())
+        .await
         .assert_clean();
     }
 }
@@ -223,7 +241,7 @@ async fn goes_on_by_itself(disk: Disk) {
     assert_eq!(said.matches(CAN_AGAIN).count(), 1, "{said}");
     assert_eq!(said.matches("ERROR").count(), 1, "{said}");
     assert!(said.lines().count() < 20, "{said}");
-    scene.judge(worker).await;
+    scene.judge(worker, 0).await;
 }
 
 #[tokio::test]
@@ -256,7 +274,7 @@ async fn what_came_while_the_disk_was_full_is_still_in_the_queue_when_the_worker
         scene.broker.publish_with(&message.body, lapin::BasicProperties::default()).await;
     }
     let worker = scene.worker().await;
-    scene.judge(worker).await;
+    scene.judge(worker, 1).await;
 }
 
 async fn known_briefs(ledger: &Path) -> usize {

@@ -158,7 +158,7 @@ struct Scene {
     worker: Worker,
     briefs: Vec<Value>,
     records: Vec<Message>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Scene {
@@ -178,7 +178,7 @@ impl Scene {
         let variables = [broker.variables(), sandbox.variables(), quick(), more.to_vec()].concat();
         let mut worker = Worker::spawn(dir.path(), &variables);
         worker.wait_ready().await;
-        Self { broker, sandbox, worker, briefs: Vec::new(), records: Vec::new(), _dir: dir }
+        Self { broker, sandbox, worker, briefs: Vec::new(), records: Vec::new(), dir }
     }
 
     /// Publishes a good brief with odd properties, and a good one behind it; waits for what becomes of both.
@@ -214,6 +214,8 @@ impl Scene {
             expected_runs,
             ..Evidence::default()
         }
+        .with_ledger(self.dir.path())
+        .await
         .assert_clean();
     }
 }

@@ -12,11 +12,12 @@ use lapin::{Connection, ConnectionProperties};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::broker_faults::{Scene, connected, wait_connected};
 use crate::support::broker::TestBroker;
 use crate::support::checker::judge_first_runs;
 use crate::support::message::Message;
 use crate::support::process::{API_KEY, PROMPTLY, Process, SandboxProcess, Worker, briefd};
-use crate::support::{Variable, eventually};
+use crate::support::{Variable, eventually, tell};
 
 /// Whatever is wrong is said within this time; a broker that does not answer takes the longest.
 const AT_ONCE: Duration = Duration::from_secs(15);
@@ -296,9 +297,8 @@ async fn declare_other_queue(broker: &TestBroker, arguments: &[(&str, AMQPValue)
 
 #[tokio::test]
 async fn a_queue_with_other_arguments_is_told_with_how_to_mend_it_and_work_begins_once_it_is() {
-    let (broker, dir) = (TestBroker::connect().await, TempDir::new().unwrap());
-    let sandbox = SandboxProcess::spawn(&["--speed", "100", "--tier", "unlimited"]).await;
-    let name = broker.name("briefs");
+    let (mut scene, dir) = (Scene::set(&[]).await, TempDir::new().unwrap());
+    let (broker, name) = (&scene.broker, scene.broker.name("briefs"));
     let text = |text: &str| AMQPValue::LongString(text.into());
     let arguments = [
         ("x-queue-type", text("quorum")),
@@ -307,20 +307,22 @@ async fn a_queue_with_other_arguments_is_told_with_how_to_mend_it_and_work_begin
         ("x-dead-letter-strategy", text("at-least-once")),
         ("x-overflow", text("reject-publish")),
     ];
-    let channel = declare_other_queue(&broker, &arguments).await;
-    let variables = [broker.variables(), sandbox.variables()].concat();
+    let channel = declare_other_queue(broker, &arguments).await;
     let what = format!(
         "queue \"{name}\" has x-delivery-limit = 7 at the broker, briefd needs 100; delete it when it is empty and \
          unused, or set amqp.input.queue to a new name"
     );
-    let said = refused_in_a_line(dir.path(), &["topology", "--declare"], &variables, 4).await;
+    let said = refused_in_a_line(dir.path(), &["topology", "--declare"], &broker.variables(), 4).await;
     assert_eq!(said, what);
 
-    // A worker does not give up: somebody may be about to mend it.
-    let mut worker = Worker::spawn(dir.path(), &variables);
+    // A worker does not give up: somebody may be about to mend it. Each side is at its fourth try.
+    let mut worker = scene.spawn_worker();
+    let called = eventually(PROMPTLY, async || (scene.line.calls() >= 8).then_some(()));
+    assert!(called.await.is_some(), "it gives up; it said:\n{}", worker.process.stderr());
+    tell("a queue with other arguments", &scene.calls(&worker).await);
     for side in ["consume", "publish"] {
-        let told = format!("connection=\"{side}\"");
-        worker.wait_said(&told).await;
+        worker.wait_said(&format!("connection=\"{side}\"")).await;
+        worker.wait_series(&connected(side), 0.0).await;
     }
     let said = worker.process.stderr();
     let warnings: Vec<&str> = said.lines().filter(|line| line.contains(" WARN ")).collect();
@@ -332,12 +334,10 @@ async fn a_queue_with_other_arguments_is_told_with_how_to_mend_it_and_work_begin
 
     channel.queue_delete(name, QueueDeleteOptions::default()).await.unwrap();
     worker.wait_ready().await;
-    let asked = json!({"projectId": "p", "briefId": "x", "brief": {"hook": "x"}});
-    broker.publish(&asked).await;
-    let records = broker.take_records(1, PROMPTLY).await;
-    worker.process.sigterm();
-    assert!(worker.process.wait_exit(PROMPTLY).await.success());
-    judge_first_runs(&sandbox, dir.path(), records, &[asked]).await;
+    wait_connected(&worker, true).await;
+    scene.publish(0..1).await;
+    scene.wait_over(&worker).await;
+    scene.finish(worker).await;
 }
 
 #[tokio::test]

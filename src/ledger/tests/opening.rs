@@ -45,6 +45,19 @@ async fn the_lock_is_let_go_only_when_everything_that_was_handed_in_is_committed
 }
 
 #[tokio::test]
+async fn whoever_has_closed_a_ledger_is_no_worker_at_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path_in(&folder);
+    for _ in 0..5 {
+        let ledger = open_at(&path, "https://a").await.unwrap();
+        let reader = Reader::open(&path).await.unwrap();
+        ledger.stop_cleanly().await.unwrap();
+        ledger.close().await;
+        assert!(!reader.has_worker());
+    }
+}
+
+#[tokio::test]
 async fn a_ledger_of_a_newer_version_is_refused() {
     let bench = Bench::new().await;
     bench

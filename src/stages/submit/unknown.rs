@@ -15,22 +15,25 @@ use crate::stages::look_up::{Found, LookedUp, look_up};
 
 /// A key-only job is not `POSTed` again later than this after its first unknown attempt (the API keeps keys for 24 h).
 const KEY_WINDOW: Duration = Duration::from_hours(23);
-/// From so many attempts of unknown outcome on, our container is looked up before the POST is repeated.
+/// From so many attempts of unknown outcome on, our new container is looked up before the POST is repeated.
 const LOOK_FIRST_FROM: i64 = 2;
 /// After so many attempts of unknown outcome, what is known of the containers is followed without its siblings.
 const SIBLINGS_ASKED_UNTIL: i64 = 8;
 
 impl Submit {
-    /// Where the POSTs alone have told nothing several times, our container is looked up before the next one: what was
-    /// bought is collected, although no answer ever comes. `None`: not looked up, or nothing found.
+    /// Where the POSTs of a new container have told nothing several times, it is looked up before the next one: what was
+    /// bought is collected, although no answer ever comes. Before a regenerate is repeated its container always is. `None`: not looked up, or nothing found.
     pub(super) async fn look_first(&self, job: &Claimed) -> Option<LookedUp> {
         let has_id = job.alias.is_some() || job.container.is_some();
         if job.unknown_first_at.is_none() || !has_id || self.repeat_forbidden(job) {
             return None;
         }
-        let doubt = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
-        if doubt.unknown < LOOK_FIRST_FROM && !doubt.found_in_part {
-            return None;
+        // A regenerate always: only its key guards it, for a day by a clock that may be wrong, and its record does not lie.
+        if job.container.is_none() {
+            let doubt = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
+            if doubt.unknown < LOOK_FIRST_FROM && !doubt.found_in_part {
+                return None;
+            }
         }
         let looked = self.look(job, true).await;
         matches!(looked.found, Found::Ours | Found::InPart).then_some(looked)

@@ -1,35 +1,46 @@
 //! A message that kills the process each time it is read.
 
-use sqlx::Connection as _;
+use sqlx::{Connection as _, Executor as _};
 
 use super::Scene;
-use crate::five_hundred::lock_ledger;
-use crate::support::forwarder::Line;
 use crate::support::process::PROMPTLY;
+use crate::support::{eventually, tell};
 
 const CRASHES: usize = 25;
 const HEALTHY: usize = 50;
-/// Fewer than there are crashes: whoever is delivered at each of them is set aside by the broker.
-const DELIVERY_LIMIT: &str = "20";
+/// The last crash is the one delivery too many.
+const DELIVERY_LIMIT: &str = "24";
+/// It can only be set aside, and that cannot be written; the process that wants to is killed.
+const DEADLY: &str = "CREATE TRIGGER deadly BEFORE INSERT ON outbox WHEN NEW.channel = 'dead_letter' \
+    BEGIN SELECT RAISE(ABORT, 'deadly'); END";
 
 #[tokio::test]
 async fn a_message_that_kills_the_process_again_and_again_takes_no_healthy_one_with_it() {
-    let settings =
-        [("BRIEFD__AMQP__INPUT__DELIVERY_LIMIT", DELIVERY_LIMIT), ("BRIEFD__LOG__LEVEL", "briefd=debug")];
-    let mut scene = Scene::set(&settings).await;
-    // Queues come with a worker.
+    let mut scene = Scene::set(&[("BRIEFD__AMQP__INPUT__DELIVERY_LIMIT", DELIVERY_LIMIT)]).await;
+    // Queues and ledger come with a worker.
     let mut worker = scene.start_worker().await;
     worker.process.sigterm();
     assert!(worker.process.wait_exit(PROMPTLY).await.success());
+    let mut ledger = scene.ledger().await;
+    ledger.execute(DEADLY).await.unwrap();
     let deadly = b"the deadly one".to_vec();
     scene.broker.publish_with(&deadly, lapin::BasicProperties::default().with_delivery_mode(2)).await;
     scene.publish(0..HEALTHY).await;
 
     for _ in 0..CRASHES {
-        crash(&scene).await;
+        assert_eq!(scene.broker.count("briefs.dead").await, 0, "after {} crashes", scene.crashes);
+        let mut worker = scene.spawn_worker();
+        worker.wait_said("the ledger cannot be written: deadly").await;
+        worker.process.sigkill();
+        scene.crashes += 1;
     }
+    ledger.execute("DROP TRIGGER deadly").await.unwrap();
+    ledger.close().await.unwrap();
     let worker = scene.start_worker().await;
     scene.wait_over(&worker).await;
+    let set_aside =
+        eventually(PROMPTLY, async || (scene.broker.count("briefs.dead").await > 0).then_some(()));
+    set_aside.await.expect("the broker sets it aside");
     let mut evidence = scene.stop(worker).await;
     // The broker sets it aside, so nobody wrote a reason on it.
     let dead = std::mem::take(&mut evidence.dead_letters);
@@ -38,22 +49,7 @@ async fn a_message_that_kills_the_process_again_and_again_takes_no_healthy_one_w
         [&deadly],
         "one, and it is the deadly one"
     );
-    println!(
-        "{CRASHES} crashes, limit {DELIVERY_LIMIT}: the broker set aside {} of {}",
-        dead.len(),
-        HEALTHY + 1
-    );
+    let figures = format!("the broker set aside {} of {} after {CRASHES} crashes", dead.len(), HEALTHY + 1);
+    tell("a message that kills", &figures);
     evidence.assert_clean();
-}
-
-/// A process that is gone as soon as intake has read the first message and before it is recorded.
-async fn crash(scene: &Scene) {
-    scene.line.set(Line::Mute);
-    let mut worker = scene.spawn_worker();
-    worker.wait_said("briefd is at work").await;
-    let lock = lock_ledger(scene.dir.path()).await;
-    scene.line.set(Line::Open);
-    worker.wait_said("deciding").await;
-    worker.process.sigkill();
-    lock.close().await.unwrap();
 }

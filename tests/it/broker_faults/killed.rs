@@ -2,15 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::SqliteConnectOptions;
-
-use super::{LEADER, PATIENCE, RESTARTS, Scene, integer, wait_at_least, wait_connected};
-use crate::support::eventually;
+use super::{LEADER, PATIENCE, RECONNECTS, RESTARTS, Scene, integer, wait_at_least, wait_connected};
 use crate::support::node::Node;
+use crate::support::{eventually, tell};
 
 const PUBLISHED: &str = "briefd_records_published_total{type=\"container.completed\"}";
-const RECONNECTS: &str = "briefd_amqp_reconnects_total";
 /// Some briefs are still in the queue, some are at the API, and some have ended when the broker goes.
 const MIDDLE: [(&str, &str); 4] = [
     ("BRIEFD__AMQP__PREFETCH", "5"),
@@ -25,17 +21,18 @@ async fn a_broker_killed_and_started_again_under_load_costs_nothing() {
     let mut scene = Scene::at(&node, &MIDDLE).await;
     let worker = scene.start_worker().await;
     scene.settle_queues(&mut node, &worker).await;
-    for kills in 1..=2 {
-        scene.publish((kills - 1) * 100..kills * 100).await;
+    for kill in 0..2 {
+        let before = integer(&worker, RECONNECTS).await;
+        scene.publish(kill * 100..(kill + 1) * 100).await;
         scene.take(10).await;
         assert!(!scene.is_over(&worker).await, "the middle was missed");
         node.kill_and_restart().await;
         scene.wait_over_at(&mut node, &worker).await;
-        wait_at_least(&worker, RECONNECTS, 2 * kills).await;
+        wait_at_least(&worker, RECONNECTS, before + 2).await;
     }
     wait_connected(&worker, true).await;
-    println!("{} reconnects", integer(&worker, RECONNECTS).await);
-    scene.tell_calls("two kills of the broker");
+    let (calls, reconnects) = (scene.calls(&worker).await, integer(&worker, RECONNECTS).await);
+    tell("two kills of the broker", &format!("{calls}; {reconnects} reconnects"));
     assert!(!worker.process.stderr().contains("ERROR"), "{}", worker.process.stderr());
     scene.finish(worker).await;
 }
@@ -60,8 +57,11 @@ async fn what_a_frozen_broker_has_not_confirmed_is_never_taken_for_sent() {
     let pending = integer(&worker, "briefd_outbox_pending").await;
     assert_eq!(integer(&worker, PUBLISHED).await, published, "nobody has confirmed anything");
 
+    let calls = scene.calls(&worker).await;
+
     // Neither lives on to say more than it has written down.
     worker.process.sigkill();
+    scene.crashes += 1;
     node.kill_and_restart().await;
     let sent = sent(&scene).await;
     assert_eq!(sent.len(), published, "what was counted is what is written down");
@@ -83,8 +83,8 @@ async fn what_a_frozen_broker_has_not_confirmed_is_never_taken_for_sent() {
         node.restart().await;
     }
     let taken = taken.len();
-    println!("{} sent, {taken} at the broker, {pending} and more were waiting", sent.len());
-    scene.tell_calls("a frozen broker");
+    let figures = format!("{} sent, {taken} at the broker, {pending} and more were waiting", sent.len());
+    tell("a frozen broker", &format!("{calls}; {figures}"));
 
     let worker = scene.spawn_worker();
     worker.wait_said("briefd is at work").await;
@@ -94,8 +94,7 @@ async fn what_a_frozen_broker_has_not_confirmed_is_never_taken_for_sent() {
 
 /// The ids of all messages that the ledger says were sent.
 async fn sent(scene: &Scene) -> BTreeSet<String> {
-    let ledger = SqliteConnectOptions::new().filename(scene.dir.path().join("briefd.db"));
-    let mut ledger = ledger.connect().await.unwrap();
+    let mut ledger = scene.ledger().await;
     let ids = sqlx::query_scalar("SELECT message_id FROM outbox WHERE state = 'sent'");
     ids.fetch_all(&mut ledger).await.unwrap().into_iter().collect()
 }

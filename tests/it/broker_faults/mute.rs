@@ -1,9 +1,9 @@
 //! Something accepts connections and never says a word.
 
 use super::{PATIENCE, Scene, wait_connected};
-use crate::support::eventually;
 use crate::support::forwarder::Line;
 use crate::support::process::PROMPTLY;
+use crate::support::{eventually, tell};
 
 #[tokio::test]
 async fn a_peer_that_accepts_and_says_nothing_costs_neither_threads_nor_sockets() {
@@ -24,10 +24,10 @@ async fn a_peer_that_accepts_and_says_nothing_costs_neither_threads_nor_sockets(
         (counts.0 <= 2 && counts.1 <= sockets + 1).then_some(())
     });
     let gone = gone.await.is_some();
-    println!("threads and sockets at the third try: {counts:?}; {sockets} sockets at the first");
     assert!(gone, "{counts:?}, and {sockets} sockets at the first try");
     assert_eq!(worker.process.stderr().matches("no working RabbitMQ connection").count(), 2);
-    scene.tell_calls("a mute peer");
+    let figures = format!("threads and sockets at the third try {counts:?}, {sockets} sockets at the first");
+    tell("a mute peer", &format!("{}; {figures}", scene.calls(&worker).await));
 
     scene.line.set(Line::Open);
     wait_connected(&worker, true).await;

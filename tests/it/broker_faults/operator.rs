@@ -2,11 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{PATIENCE, Scene, completed, integer, wait_at_least};
-use crate::support::eventually;
+use super::{PATIENCE, RECONNECTS, Scene, completed, integer, wait_at_least};
 use crate::support::process::PROMPTLY;
-
-const RECONNECTS: &str = "briefd_amqp_reconnects_total";
+use crate::support::{eventually, tell};
 
 /// Closes all connections that came by way of the scene's line; returns how many.
 async fn close_connections(scene: &Scene) -> usize {
@@ -44,7 +42,7 @@ async fn connections_that_an_operator_closes_again_and_again_are_replaced_and_no
         wait_at_least(&worker, RECONNECTS, 2 * (round + 1)).await;
     }
     scene.wait_over(&worker).await;
-    scene.tell_calls(&format!("{closed} closed connections"));
+    tell("connections that are closed", &format!("{}; {closed} closed", scene.calls(&worker).await));
     let said = worker.process.stderr();
     assert!(said.contains("the operator said so"), "{said}");
     assert_eq!(integer(&worker, RECONNECTS).await, closed, "each is counted");
@@ -64,7 +62,7 @@ async fn a_queue_that_is_deleted_under_the_worker_is_declared_again_and_work_goe
     scene.wait_over(&worker).await;
     assert!(worker.process.stderr().contains("was the queue deleted?"), "{}", worker.process.stderr());
     assert_eq!(integer(&worker, RECONNECTS).await, 1);
-    scene.tell_calls("a deleted queue");
+    tell("a deleted queue", &scene.calls(&worker).await);
     scene.finish(worker).await;
 }
 
@@ -104,8 +102,8 @@ async fn records_of_a_routing_key_without_a_queue_wait_and_those_of_others_do_no
     scene.broker.bind_records_queue("container.completed.unbound").await;
     scene.take(EACH).await;
     scene.wait_over(&worker).await;
-    println!("{} returns for {EACH} records of a key without a queue", integer(&worker, returned).await);
     assert_eq!(integer(&worker, RECONNECTS).await, 0);
-    scene.tell_calls("unroutable records");
+    let (calls, returns) = (scene.calls(&worker).await, integer(&worker, returned).await);
+    tell("unroutable records", &format!("{calls}; {returns} returns of {EACH} of them"));
     scene.finish(worker).await;
 }

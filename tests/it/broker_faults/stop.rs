@@ -1,7 +1,7 @@
 //! An orderly stop under load.
 
 use super::{PATIENCE, Scene, integer};
-use crate::support::eventually;
+use crate::support::{eventually, tell};
 
 #[tokio::test]
 async fn a_stop_under_load_ends_within_the_grace_and_nothing_that_is_recorded_comes_again() {
@@ -20,7 +20,11 @@ async fn a_stop_under_load_ends_within_the_grace_and_nothing_that_is_recorded_co
     let status = worker.process.wait_exit(std::time::Duration::from_secs(22)).await;
     assert_eq!(status.code(), Some(0), "{}", worker.process.stderr());
     let left = scene.broker.count("briefs").await;
-    println!("stopped within {:.1?}, {left} of {BRIEFS} briefs were left in the queue", began.elapsed());
+    let stopped = began.elapsed();
+    tell(
+        "a stop under load",
+        &format!("over after {stopped:.1?}, {left} of {BRIEFS} briefs left in the queue"),
+    );
     assert!(left > 0, "the stop came too late to prove anything");
 
     let worker = scene.start_worker().await;

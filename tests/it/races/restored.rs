@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{PROMPTLY, Scene, brief, run};
 use crate::five_hundred::without_own_doings;
+use crate::support::checker::Evidence;
 use crate::support::message::Message;
 
 /// Puts the copy in the place of the ledger, as GUARANTEES.md says: without what stood beside the old one.
@@ -43,6 +44,7 @@ async fn an_old_copy_of_the_ledger_put_back_buys_nothing_twice_and_publishes_eve
         scene.send(brief).await;
     }
     scene.take_until(2).await;
+    let known = scene.evidence.records.len();
     worker.wait_series("briefd_outbox_pending", 0.0).await;
     scene.send(&brief("4 nobody heard of it", &lost)).await;
     scene.jobs_made(4).await;
@@ -64,9 +66,13 @@ async fn an_old_copy_of_the_ledger_put_back_buys_nothing_twice_and_publishes_eve
     scene.take_until(8).await;
     scene.send(&brief("8 nobody heard of it", &lost)).await;
     scene.jobs_made(8).await;
+    scene.sandbox.process.freeze();
+    worker.wait_series("briefd_outbox_pending", 0.0).await;
     worker.process.sigkill();
+    scene.sandbox.process.thaw();
     let rest = scene.broker.take_rest("records").await;
     scene.evidence.records.extend(rest);
+    let told_before = scene.evidence.records.len();
     let bought = scene.sandbox.account().await["jobsMade"].clone();
     assert_eq!(bought, 8);
 
@@ -91,12 +97,17 @@ async fn an_old_copy_of_the_ledger_put_back_buys_nothing_twice_and_publishes_eve
 
     let all = scene.evidence.records.len();
     assert!(all > scene.distinct(), "the old ledger published again what it did not know to be published");
+    scene.evidence.account = scene.sandbox.account().await;
+    scene.evidence.dead_letters = scene.broker.take_rest("briefs.dead").await;
+    scene.evidence.crashes = 1;
+    // The ledger agrees with what its copy had told, and with all that came since.
+    let (known, since) = (&scene.evidence.records[..known], &scene.evidence.records[told_before..]);
+    let own = Evidence { records: [known, since].concat(), ..scene.evidence.clone() };
+    own.with_ledger(scene.dir.path()).await.assert_clean();
     // It tells of its own doings anew; all else must be as before.
     for record in &mut scene.evidence.records {
         *record = without_what_only_the_lost_days_knew(record);
     }
-    scene.evidence.account = scene.sandbox.account().await;
-    scene.evidence.crashes = 1;
     scene.evidence.assert_clean();
     assert_eq!(scene.evidence.account["jobsMade"], bought);
 }

@@ -161,20 +161,21 @@ impl TestBroker {
     pub async fn copy_dead_letters(&self) {
         let (channel, queue) = (self.channel().await, self.name("letters"));
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel
-            .queue_declare(queue.clone(), durable, FieldTable::default())
-            .await
-            .expect("a queue can be declared");
-        channel
-            .queue_bind(
-                queue,
-                self.name("briefs.dead"),
-                "".into(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .expect("a queue can be bound");
+        channel.queue_declare(queue, durable, FieldTable::default()).await.expect("a queue can be declared");
+        self.bind_dead_letters("letters").await;
+    }
+
+    /// Every dead letter from now on comes to the queue of records, too, in the order in which they leave. The topology
+    /// is there.
+    pub async fn mix_dead_letters_with_records(&self) {
+        self.bind_dead_letters("records").await;
+    }
+
+    async fn bind_dead_letters(&self, queue: &str) {
+        let (queue, exchange) = (self.name(queue), self.name("briefs.dead"));
+        let (options, table) = (QueueBindOptions::default(), FieldTable::default());
+        let bound = self.channel().await.queue_bind(queue, exchange, "".into(), options, table).await;
+        bound.expect("a queue can be bound");
     }
 
     /// Takes the queue of records away, so that no queue is bound to the output exchange.

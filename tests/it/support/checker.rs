@@ -48,8 +48,6 @@ pub struct Evidence {
     pub expected_open: Vec<&'static str>,
     /// So many jobs wait for a person's decision, as they must.
     pub expected_parked: usize,
-    /// So many jobs never end at the API, as they must not.
-    pub expected_running: u64,
     /// How often the worker was killed: each may have cost a job one attempt.
     pub crashes: usize,
     /// API keys of the scene besides [`API_KEY`].

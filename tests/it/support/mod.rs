@@ -15,6 +15,7 @@ pub mod process;
 pub mod prometheus;
 pub mod raw_amqp;
 
+use std::io::Write as _;
 use std::time::Duration;
 
 /// How often a condition is looked at again.
@@ -34,6 +35,12 @@ pub async fn eventually<T>(within: Duration, mut look: impl AsyncFnMut() -> Opti
     }
 }
 
+/// Tells figures in a line on standard error. What a test that passes prints is not seen; this is.
+pub fn tell(subject: &str, figures: &str) {
+    // An error says that nobody listens.
+    drop(std::io::stderr().write_all(format!("{subject}: {figures}\n").as_bytes()));
+}
+
 /// A setting for a child process: name and value of an environment variable.
 pub type Variable = (&'static str, String);
 
@@ -47,4 +54,19 @@ async fn a_condition_that_never_holds_is_given_up_after_the_bound() {
     .await;
     assert_eq!(told, None);
     assert!(looks > 1);
+}
+
+#[test]
+fn figures_are_told() {
+    tell("a test", "2 figures");
+}
+
+#[tokio::test]
+async fn what_is_told_is_seen_although_its_test_passes() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
+    tests.args(["--exact", "support::figures_are_told"]);
+    let mut tests = process::Process::start(dir.path(), tests);
+    assert!(tests.wait_exit(process::PROMPTLY).await.success());
+    assert_eq!(tests.stderr(), "a test: 2 figures\n", "{}", tests.stdout());
 }

@@ -204,7 +204,9 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
         if std::thread::panicking() {
-            eprintln!("--- {} said:\n{}", self.output.display(), self.stderr());
+            // Its folder may be gone already, and a second panic would end all tests.
+            let said = fs::read_to_string(self.output.with_extension("err")).unwrap_or_default();
+            eprintln!("--- {} said:\n{said}", self.output.display());
         }
     }
 }
@@ -327,6 +329,16 @@ impl SandboxProcess {
     /// Where it is.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Waits until so much of its time has passed.
+    pub async fn let_pass(&self, time: Duration) {
+        let now = async || {
+            self.account_summary().await["now"].as_str().and_then(|now| now.parse::<jiff::Timestamp>().ok())
+        };
+        let later = now().await.expect("the account tells the time") + time;
+        let passed = eventually(PROMPTLY, async || now().await.filter(|now| *now >= later)).await;
+        assert!(passed.is_some(), "{time:?} of the sandbox's time have not passed");
     }
 
     /// Changes its `account` or its `faults` from now on.

@@ -78,9 +78,13 @@ async fn regenerate_past_its_window(options: Options, first: &Post) -> Bench {
     again["run"] = json!(2);
     bench.decide(again, true).await;
     bench.gate.always(first.clone());
-    // The first looks at the container.
+    let seen = bench.gate.seen();
     bench.go_on().await;
-    bench.go_on().await;
+    // The first may only have looked at the container.
+    if bench.gate.seen() == seen {
+        bench.go_on().await;
+    }
+    assert_eq!(bench.state("a").await, "submitting");
     bench.minutes_pass(23 * 60);
     bench
 }

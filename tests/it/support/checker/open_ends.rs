@@ -15,13 +15,19 @@ pub fn check(ledger: &LedgerRows, evidence: &Evidence, report: &mut Report) {
     check_worn_out(ledger, evidence.crashes, report);
 }
 
-/// No job is left open, and as many are parked as must be.
+/// No job is left open but those that must be, and as many are parked as must be.
 fn check_open(ledger: &LedgerRows, evidence: &Evidence, report: &mut Report) {
     let expected_parked = evidence.expected_parked;
     let name = |job: &JobRow| format!("the {} of {}", job.kind, ledger.name_of(job.brief, job.run));
     let stays_open = |job: &JobRow| ledger.is_of(job.brief, &evidence.expected_open);
     for job in ledger.jobs.iter().filter(|job| job.is_open() && !stays_open(job)) {
         report.add(Promise::P3, format!("{} is still '{}': its outcome is not known", name(job), job.state));
+    }
+    for id in &evidence.expected_open {
+        let waits = |job: &JobRow| job.is_open() && ledger.is_of(job.brief, &[*id]);
+        if !ledger.jobs.iter().any(waits) {
+            report.add(Promise::P3, format!("{id} must still be open, and no job of it is"));
+        }
     }
     let parked: Vec<&JobRow> = ledger.jobs.iter().filter(|job| job.state == "parked").collect();
     if parked.len() != expected_parked {

@@ -1,6 +1,9 @@
 //! Each promise is proved by a ledger that breaks just it.
 
 use sha2::{Digest as _, Sha256};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
+use tempfile::TempDir;
 
 use super::*;
 use crate::support::checker::LedgerRows;
@@ -167,6 +170,37 @@ fn p3_is_broken_by_what_is_still_unknown_or_parked() {
 }
 
 #[test]
+fn p3_is_broken_by_an_end_of_what_must_stay_open() {
+    let waits = |ledger: &mut LedgerRows| {
+        ledger.briefs.push(brief_row(3, "three", "waiting"));
+        ledger.runs.push(RunRow { brief: 3, run: 1, state: "waiting".to_owned(), owed: 1, made: 0 });
+        ledger.jobs.push(job_row(3, "k3", "ready"));
+        ledger.decisions.push("new".to_owned());
+        for name in ["decided", "new", "owed", "open"] {
+            *ledger.totals.entry(name.to_owned()).or_default() += 1;
+        }
+    };
+    let violations = stored(waits);
+    let unexpected = [
+        "P2 (nothing lost): p.1/b/three run 1 has not ended: the brief is 'waiting'",
+        "P2 (nothing lost): p.1/b/three run 1 has not ended: the run is 'waiting'",
+        "P2 (nothing lost): p.1/b/three run 1 owes 1 records, 0 of it were confirmed",
+        "P3 (unknown is not failed): the generate of p.1/b/three run 1 is still 'ready': its outcome is not known",
+    ];
+    assert_eq!(violations, unexpected);
+    let expected = |change: fn(&mut LedgerRows)| {
+        after(|evidence| {
+            evidence.expected_open.push("three");
+            waits(evidence.ledger.as_mut().unwrap());
+            change(evidence.ledger.as_mut().unwrap());
+        })
+    };
+    assert_eq!(expected(|_| {}), [""; 0]);
+    let ended = expected(|ledger| ledger.jobs[2].state = "completed".to_owned());
+    assert_promise(&ended, "P3 ", "three must still be open, and no job of it is");
+}
+
+#[test]
 fn p3_is_broken_by_a_refusal_of_what_was_accepted() {
     let violations = stored(|ledger| ledger.jobs[0].state = "rejected".to_owned());
     assert_promise(&violations, "P3 ", "p.1/b/one run 1 was called refused, but the API made a job of it");
@@ -264,6 +298,36 @@ fn p7_is_broken_by_the_key_in_a_record_a_dead_letter_or_the_ledger() {
     assert_promise(&violations, "P7 ", "dead letter dead-4 tells the API key");
     let violations = stored(|ledger| ledger.places_of_secrets.push("history.detail".to_owned()));
     assert_promise(&violations, "P7 ", "the API key stands in the ledger, in history.detail");
+}
+
+#[tokio::test]
+async fn p7_is_broken_by_a_key_anywhere_in_the_file_of_the_ledger() {
+    let dir = TempDir::new().unwrap();
+    let file = SqliteConnectOptions::new().filename(dir.path().join("briefd.db")).create_if_missing(true);
+    let mut db = file.connect().await.unwrap();
+    let tables = "CREATE TABLE brief (id); CREATE TABLE run (brief, run); CREATE TABLE job (id); \
+         CREATE TABLE outbox (id); CREATE TABLE delivery (id, result); CREATE TABLE total (name TEXT, n INTEGER); \
+         CREATE TABLE \"a note\" (id INTEGER PRIMARY KEY, \"in words\" TEXT, bytes BLOB, n REAL)";
+    sqlx::raw_sql(tables).execute(&mut db).await.unwrap();
+    let places = async |evidence: &Evidence| {
+        let lines = evidence.clone().with_ledger(dir.path()).await.violations();
+        lines.into_iter().filter(|line| line.starts_with("P7")).collect::<Vec<_>>()
+    };
+    let evidence = Evidence { secrets: vec!["another one".to_owned()], ..Evidence::default() };
+    let insert = "INSERT INTO \"a note\" (\"in words\", bytes, n) VALUES ($1, $2, 0.5)";
+    let harmless = sqlx::query(insert).bind("no key").bind(&b"\xff\0"[..]);
+    harmless.execute(&mut db).await.unwrap();
+    assert_eq!(places(&evidence).await, [""; 0]);
+
+    let telling = sqlx::query(insert)
+        .bind(format!("it was {API_KEY}, they say"))
+        .bind([b"\xff\0", "another one".as_bytes(), b"\0"].concat());
+    telling.execute(&mut db).await.unwrap();
+    let found = ["a note.in words", "a note.bytes"];
+    let found =
+        found.map(|place| format!("P7 (the key stays secret): the API key stands in the ledger, in {place}"));
+    assert_eq!(places(&evidence).await, found);
+    assert_eq!(places(&Evidence::default()).await, found[..1], "nobody else's key is looked for");
 }
 
 #[test]
