@@ -104,6 +104,15 @@ pub struct SandboxArgs {
     /// How far the list lags behind, API seconds
     #[arg(long, value_name = "N", default_value_t = 0.0, help_heading = SILENT)]
     pub list_lag_seconds: f64,
+    /// How long reads of a new container are 404, API seconds
+    #[arg(long, value_name = "N", default_value_t = 0.0, help_heading = OTHERWISE)]
+    pub read_lag_seconds: f64,
+    /// How long an Idempotency-Key is remembered, API hours
+    #[arg(long, value_name = "N", default_value_t = 24.0, help_heading = OTHERWISE)]
+    pub key_hours: f64,
+    /// Do not know a body id again: a second start with it makes new containers
+    #[arg(long, help_heading = OTHERWISE)]
+    pub forget_ids: bool,
     /// Decide anew about a start that was refused for lack of credits, instead of replaying the refusal
     #[arg(long, help_heading = SILENT)]
     pub forget_billing_refusals: bool,
@@ -132,6 +141,9 @@ pub struct SandboxArgs {
 
 /// The heading of all switches for what the reference does not say.
 const SILENT: &str = "Where the reference is silent";
+
+/// The heading of the switches that break what the reference says.
+const OTHERWISE: &str = "Other than the reference says";
 
 fn after_long_help() -> String {
     let faults = Fault::ALL.iter().map(|fault| format!("  {:<26}{}\n", fault.name(), fault.meaning()));
@@ -198,6 +210,9 @@ fn options(args: SandboxArgs) -> Options {
         container_ids: args.container_ids,
         names_first_container_only: args.first_container_only,
         list_lag_seconds: args.list_lag_seconds,
+        read_lag_seconds: args.read_lag_seconds,
+        key_hours: args.key_hours,
+        forgets_ids: args.forget_ids,
         replay_billing: !args.forget_billing_refusals,
         replay_refusals: !args.forget_refusals,
         checks: args.checks,

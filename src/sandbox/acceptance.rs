@@ -65,7 +65,8 @@ fn first_answer(
     submission: &Submission,
 ) -> Result<Option<Arc<Answer>>, Refusal> {
     let known = &world.organizations[visit.organization].starts_by_id;
-    let Some(record) = submission.id.as_ref().and_then(|id| known.get(id)) else {
+    let id = submission.id.as_ref().filter(|_| !visit.options.forgets_ids);
+    let Some(record) = id.and_then(|id| known.get(id)) else {
         return Ok(None);
     };
     if post.overlaps || (visit.now_ms < record.served_ms && visit.options.overlap_makes_two) {

@@ -1,4 +1,5 @@
-//! Both ways in which a repeat is recognised: the `Idempotency-Key` for 24 hours, the first container's id for ever.
+//! Both ways in which a repeat is recognised: the `Idempotency-Key` for 24 hours (a switch), the first container's id for
+//! ever (a switch, too).
 //!
 //! A record says from when on its first call counts as served. Until then a repeat overlaps with it; no timer
 //! and no clean-up is needed when a caller goes away in between.
@@ -27,8 +28,6 @@ pub(super) enum Found {
     OtherBody,
 }
 
-const KEPT_MS: i64 = 24 * 3_600_000;
-
 #[derive(Debug)]
 struct KeyRecord {
     body_sha: [u8; 32],
@@ -47,14 +46,21 @@ pub(super) struct IdRecord {
 }
 
 /// Everything that is remembered of earlier calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Replays {
+    /// How long a key is remembered.
+    kept_ms: i64,
     by_key: HashMap<Arc<str>, KeyRecord>,
     /// In the order they were made, for forgetting them.
     ages: VecDeque<(i64, Arc<str>)>,
 }
 
 impl Replays {
+    /// Remembers each key for so long.
+    pub(super) fn new(kept_ms: i64) -> Self {
+        Self { kept_ms, by_key: HashMap::new(), ages: VecDeque::new() }
+    }
+
     /// The name under which one key of one caller at one endpoint is kept.
     pub(super) fn name((caller, organization): (usize, usize), path: &str, key: &str) -> String {
         format!("{caller}\n{organization}\n{path}\n{key}")
@@ -78,10 +84,10 @@ impl Replays {
         self.by_key.insert(name, KeyRecord { body_sha, answer, made_ms, served_ms });
     }
 
-    /// Forgets keys that are older than 24 hours.
+    /// Forgets keys that are too old.
     pub(super) fn expire(&mut self, now_ms: i64) {
         while let Some((made_ms, name)) = self.ages.front() {
-            if now_ms - made_ms < KEPT_MS {
+            if now_ms - made_ms < self.kept_ms {
                 return;
             }
             if self.by_key.get(name).is_some_and(|record| record.made_ms == *made_ms) {

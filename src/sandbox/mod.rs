@@ -6,7 +6,7 @@
 //! Invariants:
 //! - **It shares no code with the client.** What both got wrong in the same way would never be found.
 //! - **A job is a few numbers.** Statuses, stages and credits are functions of time; there is no timer and no task for a
-//!   job, so 100,000 jobs cost memory only. Idempotency keys are forgotten after 24 API hours.
+//!   job, so 100,000 jobs cost memory only. Idempotency keys are forgotten after 24 API hours (a switch).
 //! - **Chance can be repeated.** Every draw is a hash of the seed and of what it is about, never of the order of arrival.
 //! - **It keeps the account** ([`Account`]): which key made which jobs from which bytes, and what they cost.
 //!

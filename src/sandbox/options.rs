@@ -10,6 +10,9 @@ use super::draw::Draw;
 use super::faults::Fault;
 use super::keys::split_key;
 
+/// A hundred years: beyond it, times could no longer be written as ISO 8601.
+const MAX_SECONDS: f64 = 3.2e9;
+
 /// How a sandbox behaves. [`Options::default`] is a quick, patient, fault-free API without rate limits.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -64,6 +67,12 @@ pub struct Options {
     pub names_first_container_only: bool,
     /// How far the list endpoint lags behind, API seconds.
     pub list_lag_seconds: f64,
+    /// How long a new container cannot be read by its id, API seconds.
+    pub read_lag_seconds: f64,
+    /// How long an `Idempotency-Key` is remembered, API hours.
+    pub key_hours: f64,
+    /// A body `id` is forgotten at once: a second start with it makes new containers.
+    pub forgets_ids: bool,
     /// Replay 402 for 24 hours like other refusals that were decided after the look-up. `false`: a repeat is
     /// decided anew, so that it succeeds once there are credits again.
     pub replay_billing: bool,
@@ -111,6 +120,9 @@ impl Default for Options {
             container_ids: ContainerIds::Ours,
             names_first_container_only: false,
             list_lag_seconds: 0.0,
+            read_lag_seconds: 0.0,
+            key_hours: 24.0,
+            forgets_ids: false,
             replay_billing: true,
             replay_refusals: true,
             checks: Check::ALL,
@@ -147,6 +159,7 @@ impl Options {
             ("start-seconds", self.start_seconds),
             ("in-flight-seconds", self.in_flight_seconds),
             ("list-lag-seconds", self.list_lag_seconds),
+            ("read-lag-seconds", self.read_lag_seconds),
         ];
         let shares = [
             ("fail-share", self.fail_share),
@@ -158,12 +171,16 @@ impl Options {
         if !(self.speed.is_finite() && self.speed > 0.0) {
             return Err(OptionsError::Speed(self.speed));
         }
-        // A hundred years: beyond it, times could no longer be written as ISO 8601.
-        if let Some((name, value)) = seconds.into_iter().find(|(_, value)| !(0.0..=3.2e9).contains(value)) {
+        if let Some((name, value)) =
+            seconds.into_iter().find(|(_, value)| !(0.0..=MAX_SECONDS).contains(value))
+        {
             return Err(OptionsError::Seconds { name, value });
         }
         if let Some((name, value)) = shares.into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
             return Err(OptionsError::Share { name, value });
+        }
+        if !(0.0..=MAX_SECONDS / 3_600.0).contains(&self.key_hours) {
+            return Err(OptionsError::Hours(self.key_hours));
         }
         for key in &self.api_keys {
             check_key(key)?;
@@ -201,6 +218,9 @@ pub enum OptionsError {
         /// What it was.
         value: f64,
     },
+    /// Keys that are remembered for a negative or an endless time.
+    #[error("the sandbox's key-hours must be 0 or more, at most 100 years, not {0}")]
+    Hours(f64),
     /// A share outside 0..=1.
     #[error("the sandbox's share of {name} must be between 0 and 1, not {value}")]
     Share {

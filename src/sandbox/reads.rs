@@ -12,6 +12,7 @@ use super::records;
 use super::reply::Reply;
 use super::routes::Visit;
 use super::state::World;
+use super::time::seconds_ms;
 use super::view::View;
 
 /// `GET /v1/content/:container`, with `ETag`.
@@ -107,9 +108,16 @@ fn check_served(visit: &Visit<'_>) -> Result<(), Refusal> {
     }
 }
 
+/// Whether a read does not show it yet. What changes a container finds it at once.
+fn is_too_new(view: &View<'_>, visit: &Visit<'_>) -> bool {
+    let shown_ms = view.container.created_ms.saturating_add(seconds_ms(visit.options.read_lag_seconds));
+    visit.class == Class::Read && visit.now_ms < shown_ms
+}
+
 fn find<'a>(world: &'a World, visit: &Visit<'_>, id: &str) -> Result<View<'a>, Refusal> {
     let container = world
         .find_container(visit.organization, id)
-        .and_then(|container| world.view(container, visit.now_ms));
+        .and_then(|container| world.view(container, visit.now_ms))
+        .filter(|view| !is_too_new(view, visit));
     container.ok_or_else(|| Refusal::not_found("container", id))
 }

@@ -15,6 +15,7 @@ use super::keys::{Key, split_key};
 use super::options::Options;
 use super::organization::Organization;
 use super::tally::Tally;
+use super::time::seconds_ms;
 use super::wish::Wish;
 
 /// Everything the API knows.
@@ -157,7 +158,7 @@ impl World {
             first_project_credits: options.project_credits.clone(),
             jobs: Vec::new(),
             containers: Vec::new(),
-            replays: Replays::default(),
+            replays: Replays::new(seconds_ms(options.key_hours * 3_600.0)),
             tally: Tally::default(),
             job_ids: HashMap::new(),
             endings: BinaryHeap::new(),

@@ -139,19 +139,48 @@ fn every_threat_names_tests_that_exist() {
     }
 }
 
+/// The flags and the faults that `briefd sandbox` has.
+fn switches() -> (BTreeSet<String>, BTreeSet<String>) {
+    let help = String::from_utf8(briefd(&["sandbox", "--help"]).stdout).unwrap();
+    let (options, faults) = help.split_once("\nFaults:\n").expect("the help lists the faults");
+    let flag = |line: &str| line.trim_start().strip_prefix("--")?.split([' ', '=']).next().map(str::to_owned);
+    let fault = |line: &str| line.strip_prefix("  ")?.split(' ').next().map(str::to_owned);
+    (options.lines().filter_map(flag).collect(), faults.lines().filter_map(fault).collect())
+}
+
 #[test]
 fn the_switches_and_commands_of_the_guarantees_exist() {
-    let text = read("deploy/GUARANTEES.md");
-    let help = String::from_utf8(briefd(&["sandbox", "--help"]).stdout).unwrap();
-    let flags: Vec<&str> =
-        text.split("`--").skip(1).filter_map(|rest| rest.split(['`', ' ']).next()).collect();
-    assert!(flags.len() > 5, "{flags:?}");
-    for flag in flags {
-        assert!(help.contains(&format!("--{flag}")), "there is no briefd sandbox --{flag}");
+    let (text, (flags, faults)) = (read("deploy/GUARANTEES.md"), switches());
+    assert!(flags.contains("speed") && faults.contains("slow"), "{flags:?} {faults:?}");
+    let mut named = text.split("`--").skip(1).filter_map(|rest| rest.split('`').next()).peekable();
+    assert!(named.peek().is_some());
+    for switch in named {
+        let (flag, value) = switch.split_once(' ').unwrap_or((switch, ""));
+        assert!(flags.contains(flag), "there is no briefd sandbox --{flag}");
+        if flag == "fault" {
+            let (fault, _) = value.split_once('=').unwrap_or_else(|| panic!("`--{switch}` lacks its share"));
+            assert!(faults.contains(fault), "there is no fault {fault}");
+        }
     }
     for part in text.split("`briefd ").skip(1) {
         let word = part.split(|letter: char| !letter.is_ascii_lowercase()).next().unwrap();
         assert!(commands().iter().any(|command| command == word), "there is no briefd {word}");
+    }
+}
+
+#[test]
+fn every_statement_of_the_api_that_the_guarantees_rest_on_has_a_switch_that_breaks_it() {
+    let text = read("deploy/GUARANTEES.md");
+    let section = text.split("## What it rests on\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() >= 5, "{rows:?}");
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [says, so, switches] = cells[..] else { panic!("not three cells: {row}") };
+        assert!(!says.is_empty() && !so.is_empty(), "{row}");
+        assert!(switches.contains("`--"), "no switch shows what happens where this is not so: {says}");
+        // Behind the switch stands what one then sees.
+        assert!(switches.contains("`: "), "nothing is told of what one sees: {says}");
     }
 }
 

@@ -19,6 +19,7 @@ fn flags_become_options_and_an_unknown_fault_lists_all() {
     let args =
         parse(&["--fault", "slow=0.5", "--fault", "cut-json=0.1", "--container-ids", "cnt-only"]).unwrap();
     let options = options(args);
+    assert_eq!((options.key_hours, options.read_lag_seconds, options.forgets_ids), (24.0, 0.0, false));
     assert_eq!(options.faults, [(Fault::Slow, 0.5), (Fault::CutJson, 0.1)].into());
     assert_eq!((options.tier, options.container_ids), (Tier::Standard, ContainerIds::CntOnly));
     let error = parse(&["--fault", "slowly=0.5"]).unwrap_err().to_string();

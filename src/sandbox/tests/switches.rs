@@ -100,3 +100,51 @@ async fn another_method_is_not_allowed_and_a_path_that_is_no_text_is_not_found()
     assert_eq!(other.headers["allow"], "GET,HEAD");
     assert_eq!(api.get("/v1/jobs/%FF").await.code(), "NOT_FOUND");
 }
+
+#[tokio::test]
+async fn a_key_can_be_forgotten_earlier_or_later_than_after_a_day() {
+    for (key_hours, forgotten_after) in [(1.0, 3_600), (48.0, 48 * 3_600)] {
+        let api = Api::start(Options { key_hours, ..Options::default() }).await;
+        let first = api.generate("k", &plain()).await;
+        api.step(forgotten_after - 1);
+        assert_eq!(api.generate("k", &plain()).await.text, first.text, "within {key_hours} hours");
+        api.step(1);
+        assert_ne!(api.generate("k", &plain()).await.job(), first.job(), "after {key_hours} hours");
+        assert_eq!(api.jobs_made(), 2);
+    }
+    let never = Options { key_hours: f64::INFINITY, ..Options::default() };
+    assert!(never.check().unwrap_err().to_string().contains("key-hours must be 0 or more"));
+}
+
+#[tokio::test]
+async fn a_body_id_can_be_forgotten_so_that_only_the_key_guards() {
+    let id = "0b7d8f8e-6a51-5c39-9d0e-2f4c0a1b2c3d";
+    let mut body = plain();
+    body["id"] = json!(id);
+    let api = Api::start(Options { forgets_ids: true, ..Options::default() }).await;
+    let first = api.generate("k", &body).await;
+    assert_eq!(first.containers(), [id]);
+    assert_eq!(api.generate("k", &body).await.text, first.text, "the key still guards");
+    let second = api.generate("another key", &body).await;
+    assert_eq!(second.status, 202);
+    assert!(second.job() != first.job() && second.containers() != [id], "{}", second.text);
+    assert_eq!(api.jobs_made(), 2);
+    assert_eq!(api.get(&format!("/v1/content/{id}")).await.json()["id"], id);
+}
+
+#[tokio::test]
+async fn a_new_container_can_be_unreadable_for_a_while_and_nothing_else_is() {
+    let options = Options { read_lag_seconds: 30.0, approval_required: true, ..Options::default() };
+    let api = Api::start(options).await;
+    let started = api.generate("k", &brief(&json!({ "seconds": 10 }))).await;
+    let path = format!("/v1/content/{}", started.containers()[0]);
+    api.step(29);
+    for read in [path.clone(), format!("{path}/progress")] {
+        assert_eq!((api.get(&read).await.status, api.get(&read).await.code()), (404, "NOT_FOUND".to_owned()));
+    }
+    assert_eq!(api.get(&format!("/v1/jobs/{}", started.job())).await.json()["status"], "completed");
+    assert_eq!(api.get("/v1/projects/p1/content").await.json()["items"].as_array().unwrap().len(), 1);
+    assert_eq!(api.post(&format!("{path}/approve"), "a", &json!({})).await.status, 200);
+    api.step(1);
+    assert_eq!(api.get(&path).await.json()["status"], "completed");
+}
