@@ -110,7 +110,7 @@ impl Submit {
                 self.seems_over(down).await?;
             }
         }
-        for hold in in_force.tried_by(job).filter(|hold| proves_over(&hold.reason, &write.outcome)) {
+        for hold in in_force.tried_by(job).filter(|hold| proves_over(&hold.reason, write)) {
             self.seems_over(hold).await?;
         }
         Ok(())
@@ -229,13 +229,17 @@ fn is_asked_first(reason: &str) -> bool {
     [UNAUTHENTICATED, FORBIDDEN_SCOPE, KILL_SWITCH].contains(&reason)
 }
 
-/// Whether this outcome of a POST could not be if the trouble were still there.
-fn proves_over(reason: &str, outcome: &AttemptOutcome) -> bool {
-    match outcome {
+/// Whether this outcome of a POST could not be if the trouble were still there. A refusal of the brief shows that as well
+/// where it is not believed yet: it is looked up, and no look-up is made while reads are held.
+fn proves_over(reason: &str, write: &RecordOutcome) -> bool {
+    match &write.outcome {
         // Told apart from those by the one who sees every answer.
         _ if reason == API_DOWN => false,
         AttemptOutcome::Accepted(started) => started.job_id.is_some(),
         AttemptOutcome::Rejected(Event::Refused, _) => is_asked_first(reason),
-        AttemptOutcome::Rejected(..) | AttemptOutcome::Again(_) | AttemptOutcome::Parked(..) => false,
+        AttemptOutcome::Again(_) | AttemptOutcome::Parked(..) => {
+            is_asked_first(reason) && matches!(write.told.status, Some(400 | 404 | 409 | 422))
+        }
+        AttemptOutcome::Rejected(..) => false,
     }
 }

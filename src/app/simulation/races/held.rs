@@ -45,3 +45,17 @@ fn a_hold_that_one_wrong_answer_set_goes_by_itself() {
         assert_eq!(lived(&plain(), &ops).told, [told(1, "container.completed", "")], "{code}");
     }
 }
+
+/// Found by the simulation (101807): the only job that could show that the new key works was refused each time, which is
+/// not believed before a look-up, and nothing was looked up while reads were held.
+#[test]
+fn a_refusal_that_is_not_believed_yet_shows_that_a_key_works_where_nobody_can_be_asked() {
+    let switches = Switches { serves_account_endpoints: false, replay_refusals: false, ..plain() };
+    let mut ops = start(2, Wish::Seconds(5), Vec::new());
+    ops.extend([Op::Advance(60), Op::Track]);
+    ops.extend(start(0, Wish::Refused("MODERATION_BLOCKED"), vec![Post::Lost]));
+    ops.extend([Op::Account(Change::Rotated), Op::Advance(61), Op::Submit(Vec::new())]);
+    let lived = lived(&switches, &ops);
+    let refused = told(1, "brief.failed", "MODERATION_BLOCKED");
+    assert_eq!(lived.told, [refused, told(1, "container.completed", "")]);
+}
