@@ -7,7 +7,8 @@
 //! - `ops`: what can happen, and how often; `scenes`: what rarely comes together by chance; `world`: what it happens to;
 //!   `operator`, `untrue`: who does it; `ends`: the broker; `process`: one worker, whose stages take one step at a time and
 //!   may die in the middle of it.
-//! - `judge`: what must be true in the end. It is not the checker of `tests/it/support`: that one is told which runs there
+//! - `parked`: whether a person had to be asked; all holds but those that are an operator's to lift go by themselves.
+//! - `judge`: what must be true in the end, and evidence that is not true, for each promise. It is not the checker of `tests/it/support`: that one is told which runs there
 //!   must be and judges messages as AMQP carries them, and nobody can tell that of a random life. This one knows the whole
 //!   world instead: each message that was sent, what the API told wrongly and for how long.
 //! - `statements`: how the ledger answers whatever is asked in such lives.
@@ -23,7 +24,11 @@
 //! - after a rerun the container's end from before it is taken for its own, or so is anything where that was not seen;
 //! - a job decides against its container at once; a late result is dropped, or not counted;
 //! - an unroutable or unconfirmed message counts as sent; a message is acknowledged before it is committed;
-//! - a cancel ends what may have been bought; an empty wallet fails briefs.
+//! - a cancel ends what may have been bought; an empty wallet fails briefs;
+//! - a rerun is taken for a duplicate, is remembered and never started, or runs one of its containers only; a row of a plan
+//!   is left out for no reason, or counts as started without a run;
+//! - whatever a look-up does not find is parked, or parked at the first one; a 402's hold is never lifted;
+//! - a brief is pruned before its records have left.
 //!
 //! Not caught here: patience that counts outages (`stages/track/patience.rs`); siblings that are never asked for (they may
 //! stay unnamed, `stages/submit/tests/siblings.rs`); a late result of a type that was published already (the ledger refuses
@@ -35,6 +40,7 @@ mod ends;
 mod judge;
 mod operator;
 mod ops;
+mod parked;
 mod process;
 mod races;
 mod scenes;

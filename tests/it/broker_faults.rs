@@ -49,7 +49,8 @@ pub struct Scene {
     records: Vec<Message>,
     /// How often the worker was killed.
     crashes: usize,
-    began: Instant,
+    /// Since when the broker may have been called.
+    pub began: Instant,
 }
 
 impl Scene {

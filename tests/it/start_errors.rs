@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -315,9 +315,10 @@ async fn a_queue_with_other_arguments_is_told_with_how_to_mend_it_and_work_begin
     let said = refused_in_a_line(dir.path(), &["topology", "--declare"], &broker.variables(), 4).await;
     assert_eq!(said, what);
 
-    // A worker does not give up: somebody may be about to mend it. Each side is at its fourth try.
+    // A worker does not give up: somebody may be about to mend it. Each side is at its fifth try.
+    scene.began = Instant::now();
     let mut worker = scene.spawn_worker();
-    let called = eventually(PROMPTLY, async || (scene.line.calls() >= 8).then_some(()));
+    let called = eventually(PROMPTLY, async || (scene.line.calls() >= 10).then_some(()));
     assert!(called.await.is_some(), "it gives up; it said:\n{}", worker.process.stderr());
     tell("a queue with other arguments", &scene.calls(&worker).await);
     for side in ["consume", "publish"] {

@@ -1,14 +1,21 @@
 //! What must be true in the end, by the promises' names. Believes the API's account and what consumers got; of the ledger
-//! only that its own sums agree and that what it stored has left.
+//! only that its own sums agree, that what it stored has left, and which runs it owes records for.
+//!
+//! - `answered`: every message, run and row of a plan has its records; `stored`: what the ledger says of them.
+//! - `doctored`: for each promise, evidence that is not true, and what is said about it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod answered;
+mod doctored;
+mod stored;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
+use self::stored::Stored;
 use super::world::World;
 use crate::brief::{Identity, keys};
 use crate::flow::{Channel, Outgoing};
-use crate::ledger::RecordFilter;
 use crate::sandbox::{Account, JobAccount};
 
 /// Runs of one brief that keys are known of; no list asks for more.
@@ -27,41 +34,67 @@ const NOT_THE_BRIEFS: [&str; 8] = [
 
 /// Everything that is wrong, a line each.
 pub(super) fn violations(world: &World) -> Vec<String> {
-    let account = world.sandbox.account();
-    let consumed = world.broker.consumed();
-    let records = records(world);
-    let mut wrong = Vec::new();
-    let intents = Intents::new(world, &account);
-    bought_once(&intents, &account, &records, &mut wrong);
-    bought_anew(world, &account, &mut wrong);
-    given_up_late(world, &account, &records, &mut wrong);
-    all_told((world, &intents), &account, &records, &mut wrong);
-    all_answered(world, &consumed, &records, &mut wrong);
-    same_bytes(&consumed, &mut wrong);
-    for record in &records {
-        if NOT_THE_BRIEFS.contains(&record.code.as_str()) {
-            wrong.push(format!("P6 {} failed with {}", record.name(), record.code));
-        }
-    }
-    for key in &world.keys {
-        if consumed.iter().any(|message| String::from_utf8_lossy(&message.body).contains(key)) {
-            wrong.push("P7 the API key was published".to_owned());
-        }
-    }
-    all_left(world, &consumed, &mut wrong);
-    let reads = &account.reads;
-    let reads = reads.job + reads.container + reads.list + reads.whoami + reads.credits;
-    let bound = 50 + 12 * world.steps;
-    if reads > bound {
-        wrong.push(format!("{reads} reads in {} steps", world.steps));
-    }
-    wrong
+    Evidence::of(world).violations()
 }
 
 /// Every record that arrived, in order, repeats among them.
 pub(super) fn records(world: &World) -> Vec<Record> {
-    let consumed = world.broker.consumed();
+    records_in(&world.broker.consumed())
+}
+
+fn records_in(consumed: &[Outgoing]) -> Vec<Record> {
     consumed.iter().filter(|message| message.channel == Channel::Record).map(Record::read).collect()
+}
+
+/// What is judged.
+struct Evidence<'a> {
+    world: &'a World,
+    account: Account,
+    /// Every message that arrived, in order, repeats among them.
+    consumed: Vec<Outgoing>,
+    ledger: Stored,
+}
+
+impl<'a> Evidence<'a> {
+    fn of(world: &'a World) -> Self {
+        let (account, consumed) = (world.sandbox.account(), world.broker.consumed());
+        Self { world, account, consumed, ledger: Stored::of(world) }
+    }
+
+    fn violations(&self) -> Vec<String> {
+        let Self { world, account, consumed, ledger } = self;
+        let records = records_in(consumed);
+        let mut wrong = Vec::new();
+        let intents = Intents::new(world, account);
+        bought_once(&intents, account, &records, &mut wrong);
+        bought_anew(world, account, &mut wrong);
+        given_up_late(world, account, &records, &mut wrong);
+        all_told((world, &intents), account, &records, &mut wrong);
+        answered::all_answered(self, &records, &mut wrong);
+        answered::all_runs(ledger, &records, &mut wrong);
+        same_bytes((world, consumed), &mut wrong);
+        for record in &records {
+            if NOT_THE_BRIEFS.contains(&record.code.as_str()) {
+                wrong.push(format!("P6 {} failed with {}", record.name(), record.code));
+            }
+        }
+        for message in consumed {
+            let beside = serde_json::to_string(&message.properties).unwrap();
+            let texts = [String::from_utf8_lossy(&message.body), beside.into()];
+            if world.keys.iter().any(|key| texts.iter().any(|text| text.contains(key))) {
+                wrong.push(format!("P7 the API key is in {}", message.message_id));
+            }
+        }
+        ledger.all_left(consumed, &mut wrong);
+        wrong.extend(world.parked_wrongly.iter().map(|parked| format!("P3 {parked}")));
+        let reads = &account.reads;
+        let reads = reads.job + reads.container + reads.list + reads.whoami + reads.credits;
+        let bound = 50 + 12 * world.steps;
+        if reads > bound {
+            wrong.push(format!("{reads} reads in {} steps", world.steps));
+        }
+        wrong
+    }
 }
 
 /// Who may have bought what: the brief and the run of every key that there can be.
@@ -238,48 +271,10 @@ fn all_told(
     }
 }
 
-/// P2, P5: every message is answered by a record of its brief, or set aside as it was.
-fn all_answered(world: &World, consumed: &[Outgoing], records: &[Record], wrong: &mut Vec<String>) {
-    let set_aside: HashSet<_> = consumed
-        .iter()
-        .filter(|message| message.channel == Channel::DeadLetter)
-        .map(|message| blanked(&message.body, &[]))
-        .collect();
-    for sent in &world.sent {
-        let body = blanked(&sent.body, &world.keys);
-        if set_aside.contains(&body) {
-            continue;
-        }
-        let of_brief = |record: &&Record| sent.identity.as_ref() == Some(&record.identity);
-        let mut runs: BTreeMap<u64, Vec<&Record>> = BTreeMap::new();
-        for record in records.iter().filter(of_brief) {
-            runs.entry(record.run).or_default().push(record);
-        }
-        if runs.is_empty() {
-            wrong.push(format!("P2 no record and no dead letter: {body}"));
-        }
-        for records in runs.values() {
-            let variants: BTreeSet<_> = records.iter().filter_map(|record| record.variant).collect();
-            let of_brief = records.iter().any(|record| record.kind == "brief.failed");
-            let is_first = records.iter().all(|record| record.run == 1);
-            if !of_brief && is_first && variants != (1..=sent.variants).collect() {
-                let one = records[0].name();
-                wrong.push(format!("P2 {one}: {variants:?} of {} variants are told", sent.variants));
-            }
-        }
-    }
-}
-
-/// The text of a body; the one key that a message had in it is blanked before it is stored.
-fn blanked(body: &[u8], keys: &[String]) -> String {
-    let text = String::from_utf8_lossy(body).into_owned();
-    keys.iter().fold(text, |text, key| text.replace(key.as_str(), "[redacted]"))
-}
-
-/// P4: same id, same bytes, and the same beside them.
-fn same_bytes(consumed: &[Outgoing], wrong: &mut Vec<String>) {
+/// P4: same id, same bytes, and the same beside them. The number of a dead letter may be given again once it was pruned.
+fn same_bytes((world, consumed): (&World, &[Outgoing]), wrong: &mut Vec<String>) {
     let mut known: HashMap<&str, &Outgoing> = HashMap::new();
-    for message in consumed {
+    for message in consumed.iter().filter(|it| it.channel == Channel::Record || !world.pruned) {
         let first = *known.entry(&message.message_id).or_insert(message);
         if first.body != message.body
             || first.properties != message.properties
@@ -290,23 +285,9 @@ fn same_bytes(consumed: &[Outgoing], wrong: &mut Vec<String>) {
     }
 }
 
-/// P2, P8: what is stored adds up, and all of it has arrived.
-fn all_left(world: &World, consumed: &[Outgoing], wrong: &mut Vec<String>) {
-    let process = world.process.as_ref().unwrap();
-    let reader = process.worker.desk.ledger.reader();
-    let (found, stored) = process.wait(async {
-        let stored = reader.records_after(&RecordFilter::default(), 0, 10_000).await.unwrap();
-        (reader.imbalance().await.unwrap(), stored)
-    });
-    wrong.extend(found.lines.iter().map(|line| format!("P8 {line}")));
-    let arrived: HashSet<_> = consumed.iter().map(|message| &message.body).collect();
-    for record in stored.iter().filter(|record| !arrived.contains(&record.body)) {
-        wrong.push(format!("P2 a record never arrived: {}", String::from_utf8_lossy(&record.body)));
-    }
-}
-
 /// The fields of a record that the judge looks at.
 pub(super) struct Record {
+    id: String,
     pub kind: String,
     identity: Identity,
     pub run: u64,
@@ -325,6 +306,7 @@ impl Record {
         let text = |name: &str| record[name].as_str().map(ToOwned::to_owned);
         let required = |name: &str| text(name).unwrap_or_default();
         Self {
+            id: message.message_id.clone(),
             kind: required("type"),
             identity: Identity {
                 project_id: required("projectId"),

@@ -4,23 +4,30 @@ use serde_json::json;
 
 use super::ops::Planned;
 use super::process::Step;
-use super::world::World;
+use super::world::{Sent, World};
 use crate::app::requests::{Asked, Scope};
 use crate::app::rerun;
 use crate::job::plan::Wish;
-use crate::ledger::{CancelOf, Reader, Request, RerunFilter, Resolution, statements};
+use crate::ledger::{
+    CancelOf, HoldScope, LiftHold, PruneMark, PruneStep, Reader, RecordFilter, Request, RerunFilter,
+    Resolution, statements,
+};
 
 impl World {
-    /// Lifts every hold, whoever set it.
+    /// Lifts what only an operator lifts: what one has held, and batches that are held because of refusals. All else is
+    /// to go by itself.
     pub(super) fn lift_all(&mut self) {
         let process = self.process.as_ref().unwrap();
-        let holds = process.wait(process.worker.desk.ledger.reader().holds()).unwrap();
-        if holds.is_empty() {
-            return;
-        }
-        for of in scopes() {
-            self.ask(&Asked::Release { of });
-        }
+        let ledger = &process.worker.desk.ledger;
+        process.wait(async {
+            for hold in ledger.reader().holds().await.unwrap() {
+                if !hold.by_api || matches!(hold.scope, HoldScope::Batch { .. }) {
+                    let now_ms = self.clock.now_ms();
+                    let lift = LiftHold { scope: hold.scope, reason: Some(hold.reason), now_ms };
+                    ledger.write(lift).await.unwrap();
+                }
+            }
+        });
     }
 
     /// Stops starts, or lets them go on.
@@ -32,6 +39,8 @@ impl World {
     /// Cancels what is open of the batch, or of no batch.
     pub(super) fn cancel(&mut self, batch: bool) {
         let batch = batch_id(batch);
+        let of_batch = |sent: &&mut Sent| sent.identity.as_ref().is_some_and(|it| it.batch_id == batch);
+        self.sent.iter_mut().filter(of_batch).for_each(|sent| sent.canceled = true);
         self.ask(&Asked::Cancel { of: CancelOf::Batch { batch, project: None, up_to: i64::MAX } });
         self.step(&Step::Cancels);
     }
@@ -68,6 +77,30 @@ impl World {
         if let Some(plan) = latest {
             self.ask(&Asked::Rerun { plan, canary });
         }
+    }
+
+    /// Has all records that have left sent again.
+    pub(super) fn send_again(&mut self) {
+        self.ask(&Asked::Records { which: RecordFilter::default(), until: i64::MAX });
+    }
+
+    /// Prunes what ended more than so many seconds ago, in small steps.
+    pub(super) fn prune(&mut self, seconds: u32) {
+        self.pruned = true;
+        let now_ms = self.clock.now_ms();
+        let before_ms = now_ms - i64::from(seconds) * 1_000;
+        let process = self.process.as_ref().unwrap();
+        process.wait(async {
+            let mut after = PruneMark::default();
+            loop {
+                let step = PruneStep { before_ms, after, limit: 2, now_ms };
+                let pruned = process.worker.desk.ledger.prune(step).await.unwrap();
+                if pruned.is_over {
+                    return;
+                }
+                after = pruned.after;
+            }
+        });
     }
 
     fn ask(&mut self, asked: &Asked) {
@@ -120,6 +153,8 @@ impl World {
                 None if repeat => Resolution::Repeat,
                 None => Resolution::NeverAccepted,
             };
+            self.resolved += 1;
+            self.parked.remove(&job);
             self.ask(&Asked::Resolve { jobs: vec![job], resolution });
         }
     }

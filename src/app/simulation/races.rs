@@ -1,5 +1,6 @@
 //! Races in which hours pass, each as one fixed life: whoever is first, nothing is bought twice and nothing is lost.
 
+mod held;
 mod lost_ledger;
 mod unheard;
 
@@ -13,7 +14,7 @@ use crate::sandbox::ContainerIds;
 use crate::sandbox::gate::{Lag, Post};
 
 /// The simulator as it is documented.
-fn plain() -> Switches {
+pub(super) fn plain() -> Switches {
     Switches {
         overlap_makes_two: true,
         container_ids: ContainerIds::Ours,
@@ -37,6 +38,8 @@ struct Lived {
     jobs: BTreeMap<String, usize>,
     /// Run, type and code of each record, by run; repeats left out.
     told: Vec<(u64, String, String)>,
+    /// Decisions that a person had to make.
+    resolved: u64,
 }
 
 impl Lived {
@@ -49,7 +52,7 @@ impl Lived {
             judge::records(world).into_iter().map(|it| (it.run, it.kind, it.code)).collect();
         told.sort();
         told.dedup();
-        Self { jobs, told }
+        Self { jobs, told, resolved: world.resolved }
     }
 }
 
@@ -63,7 +66,7 @@ fn lived(switches: &Switches, ops: &[Op]) -> Lived {
 }
 
 #[track_caller]
-fn live_on(world: &mut World, ops: &[Op]) {
+pub(super) fn live_on(world: &mut World, ops: &[Op]) {
     for op in ops {
         world.happen(op).unwrap();
     }

@@ -78,13 +78,13 @@ impl World {
         running.into_iter().flat_map(|job| job.open).collect()
     }
 
-    /// Something was given up whose result comes, or has come and is looked for within the day.
+    /// Something was given up whose result comes, or has come and is looked for: once a day, and one look may be in vain.
     pub(super) fn awaits_late_results(&self) -> bool {
-        const A_DAY_AND_MORE_MS: i64 = 26 * 3_600_000;
+        const TWO_DAYS_AND_MORE_MS: i64 = 52 * 3_600_000;
         if !self.broker.consumed().iter().any(|message| holds(&message.body, b"GENERATION_LOST")) {
             return false;
         }
-        let since_ms = self.clock.now_ms() - A_DAY_AND_MORE_MS;
+        let since_ms = self.clock.now_ms() - TWO_DAYS_AND_MORE_MS;
         let ends = self.sandbox.account().jobs.into_iter().filter_map(|job| job.ends_at);
         ends.map(|at| at.parse::<jiff::Timestamp>().unwrap()).any(|at| at.as_millisecond() > since_ms)
     }

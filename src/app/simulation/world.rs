@@ -1,6 +1,7 @@
 //! Everything outside of the process, and the process in it: the API with its gate, the broker, the ledger's folder, the
 //! key file, and one clock for all.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,6 +9,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
@@ -23,6 +26,7 @@ use crate::brief::Identity;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::layers::{ApiKey, Tier};
+use crate::ledger::statements;
 use crate::sandbox::gate::{Gate, change_account, change_faults};
 use crate::sandbox::{Options, Sandbox};
 
@@ -36,7 +40,14 @@ pub(super) struct Sent {
     pub body: Vec<u8>,
     /// Of a message that can be read.
     pub identity: Option<Identity>,
+    /// The run it asks for.
+    pub run: u64,
+    /// 0: it does not fit its schema, or is too late.
     pub variants: u64,
+    /// How often it was sent.
+    pub times: usize,
+    /// Somebody has canceled its brief, once it was there. A rerun that is asked for before that has ended is dropped too.
+    pub canceled: bool,
 }
 
 /// The world.
@@ -65,6 +76,14 @@ pub(super) struct World {
     pub names_first_container_only: bool,
     /// Numbers of the plans that were shown.
     pub plans: Vec<i64>,
+    /// Something may have been pruned, plans too.
+    pub pruned: bool,
+    /// Decisions of an operator about jobs that were parked.
+    pub resolved: u64,
+    /// Jobs that were seen parked, and not resolved since.
+    pub parked: HashSet<i64>,
+    /// What was parked although nobody had to be asked.
+    pub parked_wrongly: Vec<String>,
 }
 
 /// Serves every simulated API.
@@ -140,6 +159,10 @@ impl World {
             told_secret: false,
             names_first_container_only: switches.names_first_container_only,
             plans: Vec::new(),
+            pruned: false,
+            resolved: 0,
+            parked: HashSet::new(),
+            parked_wrongly: Vec::new(),
         };
         fs::write(world.folder.path().join("key"), KEY).unwrap();
         world.listen(true);
@@ -151,9 +174,10 @@ impl World {
         match op {
             Op::Deliver { brief, content, run, wish } => self.deliver(*brief, *content, *run, *wish),
             Op::DeliverAgain(which) => {
-                let sent: Vec<_> = self.sent.iter().map(|sent| sent.body.clone()).collect();
-                if !sent.is_empty() {
-                    self.broker.send(sent[usize::from(*which) % sent.len()].clone());
+                let n = self.sent.len().max(1);
+                if let Some(sent) = self.sent.get_mut(usize::from(*which) % n) {
+                    sent.times += 1;
+                    self.broker.send(sent.body.clone());
                 }
             }
             Op::Poison(poison) => self.poison(*poison),
@@ -206,6 +230,8 @@ impl World {
             }
             Op::Lie(lie) => self.lie(*lie),
             Op::Lag(lag, seconds) => self.lag(*lag, *seconds),
+            Op::Prune(seconds) => self.prune(*seconds),
+            Op::SendAgain => self.send_again(),
         }
         Ok(())
     }
@@ -225,7 +251,6 @@ impl World {
         let times = times.into_iter().flat_map(|(n, seconds)| std::iter::repeat_n(seconds, n));
         for (n, seconds) in times.enumerate() {
             if n % 10 == 0 {
-                // Those that an operator set, and those that only an operator lifts.
                 self.lift_all();
             }
             let all =
@@ -276,6 +301,9 @@ impl World {
             self.broker.disconnect();
             self.start();
         }
+        if matches!(step, Step::Submit | Step::SubmitAll) {
+            self.look_at_parked();
+        }
     }
 
     fn restart(&mut self, clean: bool) -> Result<(), String> {
@@ -294,6 +322,7 @@ impl World {
     /// The ledger is gone, with everything that it knew.
     pub(super) fn lose_ledger(&mut self) {
         self.process.take().unwrap().stop();
+        self.parked.clear();
         self.broker.disconnect();
         for ending in ["", "-wal", "-shm", ".lock"] {
             let path = format!("{}{ending}", self.settings.ledger.path.display());
@@ -301,6 +330,15 @@ impl World {
             fs::remove_file(path).unwrap_or_default();
         }
         self.start();
+    }
+
+    /// A connection to the ledger that is not the worker's.
+    pub(super) async fn beside(&self) -> SqliteConnection {
+        let beside = statements::pause();
+        let path = &self.settings.ledger.path;
+        let db = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+        drop(beside);
+        db
     }
 
     fn deliver(&mut self, brief: u8, content: u8, run: u8, wish: Wish) {
@@ -317,7 +355,8 @@ impl World {
         if run > 0 {
             message["run"] = json!(run);
         }
-        self.send(message.to_string().into_bytes(), Some(identity_of(&message)), variants);
+        let asked = (u64::from(run.max(1)), variants);
+        self.send(message.to_string().into_bytes(), Some(identity_of(&message)), asked);
     }
 
     fn poison(&mut self, poison: Poison) {
@@ -343,19 +382,21 @@ impl World {
             }
             Poison::Invalid => {
                 let message = answered(&json!({ "variantCount": 9 }));
-                return self.send(message.to_string().into_bytes(), Some(identity_of(&message)), 0);
+                return self.send(message.to_string().into_bytes(), Some(identity_of(&message)), (1, 0));
             }
             Poison::Expired => {
                 let message = answered(&json!({ "expiresAt": "2026-04-01T00:00:00Z" }));
-                return self.send(message.to_string().into_bytes(), Some(identity_of(&message)), 0);
+                return self.send(message.to_string().into_bytes(), Some(identity_of(&message)), (1, 0));
             }
         };
-        self.send(set_aside, None, 0);
+        self.send(set_aside, None, (1, 0));
     }
 
-    fn send(&mut self, body: Vec<u8>, identity: Option<Identity>, variants: u64) {
+    fn send(&mut self, body: Vec<u8>, identity: Option<Identity>, (run, variants): (u64, u64)) {
         self.broker.send(body.clone());
-        self.sent.push(Sent { body, identity, variants });
+        let canceled = identity.is_some()
+            && self.sent.iter().any(|before| before.canceled && before.identity == identity);
+        self.sent.push(Sent { body, identity, run, variants, times: 1, canceled });
     }
 
     fn change(&mut self, change: Change) {

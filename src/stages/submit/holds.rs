@@ -68,7 +68,8 @@ impl Submit {
         Ok(Plan { claim, tries, holds })
     }
 
-    /// A job was claimed to try a scope, or there was none. A hold that seemed to be over is, if nothing is due.
+    /// A job was claimed to try a scope, or there was none. If nothing is due, a hold that seemed to be over is; and one
+    /// of which only a job can tell lets reads go on, which tell as well: what runs was paid for, and is followed.
     pub(super) async fn tried(
         &self,
         tried: &Try,
@@ -80,12 +81,14 @@ impl Submit {
             return Ok(false);
         }
         // Where nothing is due, it is not searched for again before the hold's next test.
-        tests.asking.retain(|(scope, _)| *scope != tried.scope);
+        let asked = std::mem::take(&mut tests.asking);
+        tests.asking = asked.iter().filter(|(scope, _)| *scope != tried.scope).cloned().collect();
         if !work.claimed.is_empty() {
             return Ok(false);
         }
         let mut lifted = false;
-        let over = |hold: &&Hold| hold.scope == tried.scope && hold.easing;
+        let reads = |hold: &Hold| hold.stops_reads && asked.iter().any(|asked| is_of(hold, asked));
+        let over = |hold: &&Hold| hold.scope == tried.scope && (hold.easing || reads(hold));
         for hold in in_force.holds.iter().filter(over) {
             lift(&self.desk, hold).await?;
             lifted = true;

@@ -34,13 +34,14 @@ async fn a_message_that_kills_the_process_again_and_again_takes_no_healthy_one_w
         worker.process.sigkill();
         scene.crashes += 1;
     }
+    let set_aside =
+        eventually(PROMPTLY, async || (scene.broker.count("briefs.dead").await > 0).then_some(()));
+    set_aside.await.expect("the broker sets it aside");
+    assert_eq!(scene.broker.count("briefs.dead").await, 1, "a healthy one was set aside, too");
     ledger.execute("DROP TRIGGER deadly").await.unwrap();
     ledger.close().await.unwrap();
     let worker = scene.start_worker().await;
     scene.wait_over(&worker).await;
-    let set_aside =
-        eventually(PROMPTLY, async || (scene.broker.count("briefs.dead").await > 0).then_some(()));
-    set_aside.await.expect("the broker sets it aside");
     let mut evidence = scene.stop(worker).await;
     // The broker sets it aside, so nobody wrote a reason on it.
     let dead = std::mem::take(&mut evidence.dead_letters);

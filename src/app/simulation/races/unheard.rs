@@ -20,6 +20,7 @@ fn is_bought_once_and_told(ops: &[Op]) {
     let lived = lived(&plain(), ops);
     assert_eq!(lived.jobs, [("generate".to_owned(), 1)].into());
     assert_eq!(lived.told, [told(1, "container.completed", "")]);
+    assert_eq!(lived.resolved, 0, "nobody has to be asked");
 }
 
 fn refused(status: u16, code: &'static str) -> Op {
