@@ -27,7 +27,8 @@
 //! - a cancel ends what may have been bought; an empty wallet fails briefs;
 //! - a rerun is taken for a duplicate, is remembered and never started, or runs one of its containers only; a row of a plan
 //!   is left out for no reason, or counts as started without a run;
-//! - whatever a look-up does not find is parked, or parked at the first one; a 402's hold is never lifted.
+//! - whatever a look-up does not find is parked, or parked at the first one; a 402's hold is never lifted;
+//! - a brief is pruned before its records have left.
 //!
 //! Not caught here: patience that counts outages (`stages/track/patience.rs`); siblings that are never asked for (they may
 //! stay unnamed, `stages/submit/tests/siblings.rs`); a late result of a type that was published already (the ledger refuses

@@ -8,7 +8,10 @@ use super::world::{Sent, World};
 use crate::app::requests::{Asked, Scope};
 use crate::app::rerun;
 use crate::job::plan::Wish;
-use crate::ledger::{CancelOf, HoldScope, LiftHold, Reader, Request, RerunFilter, Resolution, statements};
+use crate::ledger::{
+    CancelOf, HoldScope, LiftHold, PruneMark, PruneStep, Reader, RecordFilter, Request, RerunFilter,
+    Resolution, statements,
+};
 
 impl World {
     /// Lifts what only an operator lifts: what one has held, and batches that are held because of refusals. All else is
@@ -74,6 +77,30 @@ impl World {
         if let Some(plan) = latest {
             self.ask(&Asked::Rerun { plan, canary });
         }
+    }
+
+    /// Has all records that have left sent again.
+    pub(super) fn send_again(&mut self) {
+        self.ask(&Asked::Records { which: RecordFilter::default(), until: i64::MAX });
+    }
+
+    /// Prunes what ended more than so many seconds ago, in small steps.
+    pub(super) fn prune(&mut self, seconds: u32) {
+        self.pruned = true;
+        let now_ms = self.clock.now_ms();
+        let before_ms = now_ms - i64::from(seconds) * 1_000;
+        let process = self.process.as_ref().unwrap();
+        process.wait(async {
+            let mut after = PruneMark::default();
+            loop {
+                let step = PruneStep { before_ms, after, limit: 2, now_ms };
+                let pruned = process.worker.desk.ledger.prune(step).await.unwrap();
+                if pruned.is_over {
+                    return;
+                }
+                after = pruned.after;
+            }
+        });
     }
 
     fn ask(&mut self, asked: &Asked) {

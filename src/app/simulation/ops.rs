@@ -84,6 +84,10 @@ pub(super) enum Op {
     Lie(Option<Lie>),
     /// For so many seconds reads of containers lag behind.
     Lag(Lag, u32),
+    /// What ended more than so many seconds ago is pruned.
+    Prune(u32),
+    /// An operator has all records that have left sent again.
+    SendAgain,
 }
 
 /// Reads never lag further behind than this: two look-ups so far apart that find nothing are believed.
@@ -268,6 +272,8 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::CarryOn),
         1 => lie().prop_map(Op::Lie),
         1 => (lag(), 1..=LAG_SECONDS_MAX).prop_map(|(lag, seconds)| Op::Lag(lag, seconds)),
+        1 => prune(),
+        1 => Just(Op::SendAgain),
     ]
 }
 
@@ -290,6 +296,10 @@ pub(super) fn planned() -> impl Strategy<Value = Planned> {
 pub(super) fn approve() -> impl Strategy<Value = Op> {
     let canary = select(vec![None, None, Some(0), Some(1)]);
     (0..3_u8, canary).prop_map(|(plan, canary)| Op::Approve { plan, canary })
+}
+
+pub(super) fn prune() -> impl Strategy<Value = Op> {
+    select(vec![0, 0, 300, 30_000]).prop_map(Op::Prune)
 }
 
 pub(super) fn lag() -> impl Strategy<Value = Lag> {

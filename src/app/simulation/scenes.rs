@@ -7,7 +7,7 @@ use proptest::sample::select;
 
 use super::ops::{
     Ack, BRIEFS, Change, LAG_SECONDS_MAX, Op, SLOW_SECONDS, Stage, Switches, Wish, approve, fate, lag, lie,
-    op, planned, post, switches, wish,
+    op, planned, post, prune, switches, wish,
 };
 use crate::sandbox::gate::{Lag, Post};
 
@@ -31,6 +31,7 @@ fn scene() -> impl Strategy<Value = Vec<Op>> {
         2 => canceled(),
         2 => published(),
         2 => taken(),
+        2 => pruned(),
     ]
 }
 
@@ -212,6 +213,22 @@ fn canceled() -> impl Strategy<Value = Vec<Op>> {
 fn taken() -> impl Strategy<Value = Vec<Op>> {
     (0..BRIEFS, wish(), select(vec![Ack::DiesBefore, Ack::DiesAfter])).prop_map(|(brief, wish, ack)| {
         vec![Op::Deliver { brief, content: 0, run: 0, wish }, Op::Intake { chunk: 1, ack }]
+    })
+}
+
+/// What has ended is pruned, though some of it may not have left or still be looked for; then it is sent again.
+fn pruned() -> impl Strategy<Value = Vec<Op>> {
+    let wish = select(vec![Wish::Seconds(5), Wish::SecondFails, Wish::Refused("MODERATION_BLOCKED")]);
+    let again = prop_oneof![1 => Just(None), 2 => (0..3_u8, 0..2_u8).prop_map(Some)];
+    (0..BRIEFS, wish, vec(fate(), 0..2), prune(), again).prop_map(|(brief, wish, fates, prune, again)| {
+        let mut ops = start(brief, wish, Vec::new());
+        ops.extend([Op::Advance(60), Op::Track, Op::Publish(fates), Op::Advance(5), prune]);
+        if let Some((run, content)) = again {
+            ops.push(Op::Deliver { brief, content, run, wish });
+            ops.push(Op::Intake { chunk: 3, ack: Ack::Arrives });
+            ops.push(Op::Submit(Vec::new()));
+        }
+        ops
     })
 }
 

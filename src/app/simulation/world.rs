@@ -76,6 +76,8 @@ pub(super) struct World {
     pub names_first_container_only: bool,
     /// Numbers of the plans that were shown.
     pub plans: Vec<i64>,
+    /// Something may have been pruned, plans too.
+    pub pruned: bool,
     /// Decisions of an operator about jobs that were parked.
     pub resolved: u64,
     /// Jobs that were seen parked, and not resolved since.
@@ -157,6 +159,7 @@ impl World {
             told_secret: false,
             names_first_container_only: switches.names_first_container_only,
             plans: Vec::new(),
+            pruned: false,
             resolved: 0,
             parked: HashSet::new(),
             parked_wrongly: Vec::new(),
@@ -227,6 +230,8 @@ impl World {
             }
             Op::Lie(lie) => self.lie(*lie),
             Op::Lag(lag, seconds) => self.lag(*lag, *seconds),
+            Op::Prune(seconds) => self.prune(*seconds),
+            Op::SendAgain => self.send_again(),
         }
         Ok(())
     }
