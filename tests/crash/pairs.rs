@@ -1,6 +1,7 @@
 //! Two deaths in one scene, at two different places: all pairs, or some of them, drawn by a seed.
 
 use crate::steps::Kind;
+use crate::support::tell;
 use crate::{Plan, run_all, wanted};
 
 /// So many pairs without being asked: enough to see that it works.
@@ -49,7 +50,7 @@ fn two_deaths_at_different_places_neither_lose_nor_buy_again() {
         pairs.swap(last, draw.below(last + 1));
     }
     pairs.truncate(how_many(all));
-    eprintln!("{} of {all} pairs of {} places, seed {seed}", pairs.len(), places.len());
+    tell("crash", &format!("{} of {all} pairs of {} places, seed {seed}", pairs.len(), places.len()));
     // Many places are reached only once in a life.
     let mut hit = || [1, 1, 1, 2, 3][draw.below(5)];
     let plans: Vec<_> = pairs
