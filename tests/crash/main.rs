@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::support::tell;
+
 /// Scenes that run beside each other: most of their time they wait.
 const AT_ONCE: usize = 6;
 /// How far a long run is, is told every so many scenes.
@@ -51,7 +53,13 @@ pub fn run_all(plans: Vec<Plan>) -> usize {
             threads.spawn(|| {
                 while let Some((index, plan)) = next() {
                     if index > 0 && index % TOLD_EVERY == 0 {
-                        eprintln!("{index} of {count} scenes began, {:.0} s", began.elapsed().as_secs_f64());
+                        tell(
+                            "crash",
+                            &format!(
+                                "{index} of {count} scenes began, {:.0} s",
+                                began.elapsed().as_secs_f64()
+                            ),
+                        );
                     }
                     match play(plan.clone()) {
                         Ok(hit) => drop(deaths.fetch_add(hit, Ordering::Relaxed)),
@@ -66,7 +74,7 @@ pub fn run_all(plans: Vec<Plan>) -> usize {
         }
     });
     let (deaths, wrong) = (deaths.into_inner(), wrong.into_inner().unwrap_or_else(PoisonError::into_inner));
-    eprintln!("{count} scenes, {deaths} deaths, {:.0} s", began.elapsed().as_secs_f64());
+    tell("crash", &format!("{count} scenes, {deaths} deaths, {:.0} s", began.elapsed().as_secs_f64()));
     assert!(wrong.is_empty(), "{} of {count} scenes went wrong:\n\n{}", wrong.len(), wrong.join("\n\n"));
     deaths
 }

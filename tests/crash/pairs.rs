@@ -1,6 +1,9 @@
 //! Two deaths in one scene, at two different places: all pairs, or some of them, drawn by a seed.
 
+use std::ops::Range;
+
 use crate::steps::Kind;
+use crate::support::tell;
 use crate::{Plan, run_all, wanted};
 
 /// So many pairs without being asked: enough to see that it works.
@@ -25,16 +28,20 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
-/// How many of `all` pairs are wanted.
-fn how_many(all: usize) -> usize {
-    match std::env::var("BRIEFD_TEST_CRASH_PAIRS") {
-        Ok(text) if text == "all" => all,
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("neither a number of pairs nor `all`: {text}")),
-        Err(_unset) => FEW,
-    }
+/// Which of `all` pairs are wanted: `all`, so many of the first, or those `FROM..TO` of a long run that goes on.
+fn which(all: usize) -> Range<usize> {
+    let text = std::env::var("BRIEFD_TEST_CRASH_PAIRS").unwrap_or_else(|_unset| FEW.to_string());
+    let number =
+        |text: &str| text.parse().unwrap_or_else(|_| panic!("BRIEFD_TEST_CRASH_PAIRS: {text} is no number"));
+    let (from, to) = match text.split_once("..") {
+        Some((from, to)) => (number(from), number(to)),
+        None if text == "all" => (0, all),
+        None => (0, number(&text)),
+    };
+    from.min(all)..to.min(all)
 }
 
-/// `BRIEFD_TEST_CRASH_PAIRS` says how many, `BRIEFD_TEST_CRASH_SEED` in which order, and so which of them.
+/// `BRIEFD_TEST_CRASH_PAIRS` says which of them, `BRIEFD_TEST_CRASH_SEED` in which order.
 #[test]
 fn two_deaths_at_different_places_neither_lose_nor_buy_again() {
     let places = wanted();
@@ -48,8 +55,8 @@ fn two_deaths_at_different_places_neither_lose_nor_buy_again() {
     for last in (1..all).rev() {
         pairs.swap(last, draw.below(last + 1));
     }
-    pairs.truncate(how_many(all));
-    eprintln!("{} of {all} pairs of {} places, seed {seed}", pairs.len(), places.len());
+    let chosen = which(all);
+    tell("crash", &format!("{chosen:?} of {all} pairs of {} places, seed {seed}", places.len()));
     // Many places are reached only once in a life.
     let mut hit = || [1, 1, 1, 2, 3][draw.below(5)];
     let plans: Vec<_> = pairs
@@ -57,6 +64,7 @@ fn two_deaths_at_different_places_neither_lose_nor_buy_again() {
         // What is left after the first death may not lead past the second place.
         .map(|pair| Plan { kills: pair.map(|place| (place.clone(), hit())).to_vec(), must_hit: false })
         .collect();
+    let plans = plans[chosen].to_vec();
     if !plans.is_empty() {
         assert!(run_all(plans) > 0, "nothing died");
     }

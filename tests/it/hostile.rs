@@ -6,9 +6,9 @@ use tempfile::TempDir;
 
 use crate::support::broker::TestBroker;
 use crate::support::checker::{Evidence, ExpectedRun};
-use crate::support::hostile_api::{HostileApi, KINDS};
+use crate::support::hostile_api::{ENVELOPES, Hostile, HostileApi, KINDS};
 use crate::support::message::Message;
-use crate::support::process::{PROMPTLY, SandboxProcess, Worker};
+use crate::support::process::{PROMPTLY, SandboxProcess, Worker, briefd};
 use crate::support::raw_amqp::{self, RawPublisher, field, long, short};
 use crate::support::{Variable, eventually};
 
@@ -116,17 +116,9 @@ async fn headers_nested_without_end_neither_kill_the_worker_nor_block_what_is_be
 #[tokio::test]
 async fn answers_that_cannot_be_read_leave_what_was_bought_unknown_and_it_is_collected_when_they_can() {
     let api = HostileApi::start().await;
-    let variables = [
-        ("BRIEFD__LAYERS__BASE_URL", api.url().to_owned()),
-        ("BRIEFD__LAYERS__REQUEST_TIMEOUT", "2s".to_owned()),
-        ("BRIEFD__LAYERS__MAX_RESPONSE_BYTES", "8MiB".to_owned()),
-        ("BRIEFD__SUBMIT__REPEAT_AFTER", "1s".to_owned()),
-        ("BRIEFD__SUBMIT__RETRY_INITIAL", "50ms".to_owned()),
-        ("BRIEFD__SUBMIT__RETRY_MAX", "1s".to_owned()),
-    ];
-    let mut scene = Scene::set(&variables).await;
+    let mut scene = Scene::set(&through(&api)).await;
     api.pass_on_to(scene.sandbox.url());
-    api.set_hostile(true);
+    api.set_hostile(Some(Hostile::Answers));
     for (kind, _) in KINDS {
         let brief = brief(kind);
         scene.broker.publish(&brief).await;
@@ -138,17 +130,104 @@ async fn answers_that_cannot_be_read_leave_what_was_bought_unknown_and_it_is_col
     scene.worker.wait_series("briefd_jobs{state=\"submitting\"}", count).await;
     assert_eq!(scene.worker.look("/healthz").await.unwrap().0, 200);
     assert_eq!(scene.broker.take_rest("records").await, [], "nothing is known, so nothing has failed");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.worker.process.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
-    let peak_kib: u64 = peak.split(' ').next().unwrap().parse().unwrap();
-    assert!(peak_kib < 700 * 1024, "{peak} at most");
+    scene.has_stayed_small();
 
-    api.set_hostile(false);
+    api.set_hostile(None);
     let taken = scene.broker.take_records(KINDS.len(), 2 * PROMPTLY).await;
     assert_eq!(taken.len(), KINDS.len(), "the worker said:\n{}", scene.worker.process.stderr());
     assert!(taken.iter().all(|record| record.json()["type"] == "container.completed"), "{taken:?}");
     scene.records.extend(taken);
     scene.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_followed_to_its_end_after_each_answer_was_one_that_cannot_be_read() {
+    let api = HostileApi::start().await;
+    let variables = through(&api);
+    let mut scene = Scene::set_for("600", &variables).await;
+    api.pass_on_to(scene.sandbox.url());
+    for n in 0..KINDS.len() {
+        let brief = brief(&format!("running {n}"));
+        scene.broker.publish(&brief).await;
+        scene.briefs.push(brief);
+    }
+    let count = f64::from(u16::try_from(KINDS.len()).unwrap());
+    scene.worker.wait_series("briefd_jobs{state=\"running\"}", count).await;
+    api.set_hostile(Some(Hostile::AllAnswers));
+    let run = |arguments: &[&str]| briefd(scene.dir.path(), arguments, &scene.variables).output().unwrap();
+    for arguments in [&["cancel", "--brief", "running 0", "--yes"][..], &["show", "running 1"], &["doctor"]] {
+        let said = run(arguments);
+        assert!(said.status.code().is_some(), "{arguments:?} was killed");
+        assert!(said.stdout.len() + said.stderr.len() < 64 * 1024, "{arguments:?} says too much");
+    }
+    let wanted = ["cancel", "job", "list", "progress", "whoami"];
+    let asked = eventually(PROMPTLY, async || {
+        let replaced = api.replaced();
+        let all = api.answered() >= 3 * KINDS.len() && wanted.iter().all(|of| replaced.contains(of));
+        all.then_some(())
+    });
+    assert!(asked.await.is_some(), "{:?}; it said:\n{}", api.replaced(), scene.worker.process.stderr());
+    assert!(
+        (scene.worker.series("briefd_jobs{state=\"running\"}").await - count).abs() < 0.1,
+        "none has ended"
+    );
+    assert_eq!(scene.broker.take_rest("records").await, [], "nothing was read, so nothing has ended");
+    scene.has_stayed_small();
+
+    api.set_hostile(None);
+    scene.take_all().await;
+    let kinds = ["container.completed", "container.canceled"];
+    assert!(scene.records.iter().all(|record| kinds.contains(&record.json()["type"].as_str().unwrap())));
+    scene.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_of_megabytes_are_refusals_and_little_of_them_is_kept() {
+    let api = HostileApi::start().await;
+    // An answer that is late is none, and what is refused after none is not believed before a look ten minutes later.
+    let patient = ("BRIEFD__LAYERS__REQUEST_TIMEOUT", "60s".to_owned());
+    let mut scene = Scene::set_for("100", &[through(&api), vec![patient]].concat()).await;
+    api.pass_on_to(scene.sandbox.url());
+    api.set_hostile(Some(Hostile::Refusals));
+    scene.sandbox.change("faults", &json!({ "read-error-500": 0.5 })).await;
+    for (kind, _) in ENVELOPES {
+        let mut refused = brief(&format!("refused {kind}"));
+        refused["metadata"] = json!({ "sandbox": { "refuse": "VALIDATION_FAILED" } });
+        for brief in [refused, brief(kind)] {
+            scene.broker.publish(&brief).await;
+            scene.briefs.push(brief);
+        }
+    }
+    scene.take_all().await;
+    assert!(api.answered() > ENVELOPES.len(), "reads too: {:?}", api.replaced());
+    for record in scene.records.iter().map(Message::json) {
+        if record["briefId"].as_str().unwrap().starts_with("refused") {
+            assert_eq!(
+                (&record["type"], &record["error"]["code"]),
+                (&json!("brief.failed"), &json!("VALIDATION_FAILED"))
+            );
+        } else {
+            assert_eq!(record["type"], "container.completed");
+        }
+        let length = record.to_string().len();
+        assert!(length < 64 * 1024, "{length} bytes of a record: {:.300}", record.to_string());
+    }
+    scene.has_stayed_small();
+    let ledger = std::fs::metadata(scene.dir.path().join("briefd.db-wal")).unwrap().len();
+    assert!(ledger < 8 * 1024 * 1024, "{ledger} bytes were written for a handful of briefs");
+    scene.finish().await;
+}
+
+/// What leads a worker to the API through this line, with little patience.
+fn through(api: &HostileApi) -> Vec<Variable> {
+    vec![
+        ("BRIEFD__LAYERS__BASE_URL", api.url().to_owned()),
+        ("BRIEFD__LAYERS__REQUEST_TIMEOUT", "2s".to_owned()),
+        ("BRIEFD__LAYERS__MAX_RESPONSE_BYTES", "8MiB".to_owned()),
+        ("BRIEFD__SUBMIT__REPEAT_AFTER", "1s".to_owned()),
+        ("BRIEFD__SUBMIT__RETRY_INITIAL", "50ms".to_owned()),
+        ("BRIEFD__SUBMIT__RETRY_MAX", "1s".to_owned()),
+    ]
 }
 
 /// A worker between a broker and the simulator.
@@ -159,10 +238,16 @@ struct Scene {
     briefs: Vec<Value>,
     records: Vec<Message>,
     dir: TempDir,
+    variables: Vec<Variable>,
 }
 
 impl Scene {
     async fn set(more: &[Variable]) -> Self {
+        Self::set_for("1", more).await
+    }
+
+    /// A scene in which each generation takes so many seconds of the API, and not many more.
+    async fn set_for(seconds: &str, more: &[Variable]) -> Self {
         let (broker, dir) = (TestBroker::connect().await, TempDir::new().unwrap());
         let sandbox = SandboxProcess::spawn(&[
             "--speed",
@@ -170,15 +255,15 @@ impl Scene {
             "--tier",
             "unlimited",
             "--min-seconds",
-            "1",
+            seconds,
             "--max-seconds",
-            "5",
+            &format!("{seconds}.5"),
         ])
         .await;
         let variables = [broker.variables(), sandbox.variables(), quick(), more.to_vec()].concat();
         let mut worker = Worker::spawn(dir.path(), &variables);
         worker.wait_ready().await;
-        Self { broker, sandbox, worker, briefs: Vec::new(), records: Vec::new(), dir }
+        Self { broker, sandbox, worker, briefs: Vec::new(), records: Vec::new(), dir, variables }
     }
 
     /// Publishes a good brief with odd properties, and a good one behind it; waits for what becomes of both.
@@ -192,6 +277,24 @@ impl Scene {
         assert_eq!(taken.len(), 2, "{name}: {ids:?}; the worker said:\n{}", self.worker.process.stderr());
         self.briefs.extend([odd, behind]);
         self.records.extend(taken);
+    }
+
+    /// Waits for what becomes of each brief.
+    async fn take_all(&mut self) {
+        let taken = self.broker.take_records(self.briefs.len(), 2 * PROMPTLY).await;
+        let said = self.worker.process.stderr();
+        assert_eq!(taken.len(), self.briefs.len(), "the worker said:\n{said}");
+        self.records.extend(taken);
+    }
+
+    /// The worker has needed no more memory than a few answers at once, and has not filled its log.
+    fn has_stayed_small(&self) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.worker.process.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
+        let peak_kib: u64 = peak.split(' ').next().unwrap().parse().unwrap();
+        assert!(peak_kib < 700 * 1024, "{peak} at most");
+        let said = self.worker.process.stderr().len();
+        assert!(said < 256 * 1024, "{said} bytes in the log");
     }
 
     async fn finish(mut self) {

@@ -1,8 +1,8 @@
-//! An API that does what it is asked and then answers what nobody can read: a line to the simulator that replaces each
-//! body on its way back, for as long as it is told to.
+//! An API that does what it is asked and then answers what nobody can read, or nobody means: a line to the simulator that
+//! replaces bodies on their way back, for as long as it is told to.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::stream;
+use reqwest::Method;
 
 /// A name, and what makes the body.
 type Kind = (&'static str, fn() -> Body);
@@ -36,6 +37,42 @@ pub const KINDS: [Kind; 12] = [
     ("nothing", || Body::empty()),
 ];
 
+/// What a refusal's envelope becomes, its code kept.
+type Envelope = fn(&str) -> String;
+
+/// As long as a text may be inside of an answer of 8 MiB.
+const LONG: usize = 8 * 1024 * 1024 - 1024;
+
+/// Envelopes that nobody means, each with its name. All but the last can be read.
+pub const ENVELOPES: [(&str, Envelope); 5] = [
+    ("long-message", |code| envelope(code, &format!("\"message\":\"{}\"", "m".repeat(LONG)))),
+    ("half-a-surrogate", |code| envelope(code, "\"message\":\"Run \\ud83d\",\"requestId\":\"\\udfff\"")),
+    ("deep-details", |code| {
+        let (open, close) = ("[".repeat(LONG / 2), "]".repeat(LONG / 2));
+        envelope(code, &format!("\"message\":\"m\",\"details\":{open}{close}"))
+    }),
+    ("wide-details", |code| {
+        let fields: String = (0..300_000).map(|n| format!("\"k{n}\":{n},")).collect();
+        envelope(code, &format!("\"message\":7,\"details\":{{{fields}\"big\":1e999}}"))
+    }),
+    ("odd-code", |_| r#"{"error":{"code":{"a":["VALIDATION_FAILED"]},"message":"m"}}"#.to_owned()),
+];
+
+fn envelope(code: &str, rest: &str) -> String {
+    format!("{{\"error\":{{\"code\":\"{code}\",{rest}}}}}")
+}
+
+/// Whose answers are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hostile {
+    /// All that is well, but who we are: that is asked once at the start.
+    Answers,
+    /// All that is well.
+    AllAnswers,
+    /// All envelopes of refusals. Those of POSTs stay readable: which code they have decides what is bought.
+    Refusals,
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "a stream of a body is one of results")]
 fn ok(text: String) -> Result<String, Infallible> {
     Ok(text)
@@ -50,8 +87,8 @@ pub struct HostileApi {
 #[derive(Default)]
 struct Shared {
     to: Mutex<String>,
-    hostile: AtomicBool,
-    answered: AtomicUsize,
+    hostile: Mutex<Option<Hostile>>,
+    answered: Mutex<BTreeMap<&'static str, usize>>,
     client: reqwest::Client,
 }
 
@@ -76,19 +113,60 @@ impl HostileApi {
         url.clone_into(&mut self.shared.to.lock().expect("nobody panicked with it"));
     }
 
-    /// Whether bodies are replaced.
-    pub fn set_hostile(&self, hostile: bool) {
-        self.shared.hostile.store(hostile, Ordering::SeqCst);
+    /// Whose bodies are replaced from now on.
+    pub fn set_hostile(&self, hostile: Option<Hostile>) {
+        *self.shared.hostile.lock().expect("nobody panicked with it") = hostile;
     }
 
     /// How many bodies were replaced.
     pub fn answered(&self) -> usize {
-        self.shared.answered.load(Ordering::SeqCst)
+        self.shared.answered.lock().expect("nobody panicked with it").values().sum()
+    }
+
+    /// What was asked for and got another body.
+    pub fn replaced(&self) -> Vec<&'static str> {
+        self.shared.answered.lock().expect("nobody panicked with it").keys().copied().collect()
+    }
+}
+
+/// What a path asks for.
+fn endpoint(method: &Method, path: &str) -> &'static str {
+    match path.trim_start_matches("/v1/").split('/').collect::<Vec<_>>()[..] {
+        ["whoami"] => "whoami",
+        ["credits"] => "credits",
+        ["projects", _, "content"] if method == Method::POST => "start",
+        ["projects", _, "content"] => "list",
+        ["content", _, "progress"] => "progress",
+        ["content", _] => "container",
+        ["jobs", _, "cancel"] => "cancel",
+        ["jobs", _] => "job",
+        _ => "other",
+    }
+}
+
+impl Shared {
+    /// What stands in the place of this body, if anything does.
+    fn instead_of(&self, of: &'static str, status: reqwest::StatusCode, body: &[u8]) -> Option<Body> {
+        let hostile = (*self.hostile.lock().expect("nobody panicked with it"))?;
+        let mut answered = self.answered.lock().expect("nobody panicked with it");
+        let number: usize = answered.values().sum();
+        let body = match hostile {
+            Hostile::Answers if of == "whoami" => return None,
+            Hostile::Answers | Hostile::AllAnswers if status.is_success() => KINDS[number % KINDS.len()].1(),
+            Hostile::Answers | Hostile::AllAnswers => return None,
+            Hostile::Refusals => {
+                let refusal: serde_json::Value = serde_json::from_slice(body).ok()?;
+                let code = refusal["error"]["code"].as_str()?;
+                let kinds = if of == "start" { ENVELOPES.len() - 1 } else { ENVELOPES.len() };
+                Body::from(ENVELOPES[number % kinds].1(code))
+            }
+        };
+        *answered.entry(of).or_default() += 1;
+        Some(body)
     }
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let hostile = shared.hostile.load(Ordering::SeqCst);
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1024 * 1024).await.unwrap_or_default();
     let url = format!("{}{}", shared.to.lock().expect("nobody panicked with it"), head.uri);
@@ -98,13 +176,12 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         Err(_) => (reqwest::StatusCode::BAD_GATEWAY, Bytes::new()),
     };
     let mut response = Response::builder().status(status).header("Content-Type", "application/json");
-    // Who we are is asked once at the start; all else is hostile.
-    let body = if hostile && !head.uri.path().ends_with("/whoami") && status.is_success() {
-        let number = shared.answered.fetch_add(1, Ordering::SeqCst);
-        response = response.header("Retry-After", "-1");
-        KINDS[number % KINDS.len()].1()
-    } else {
-        Body::from(bytes)
+    let body = match shared.instead_of(endpoint(&head.method, head.uri.path()), status, &bytes) {
+        Some(hostile) => {
+            response = response.header("Retry-After", "-1");
+            hostile
+        }
+        None => Body::from(bytes),
     };
     response.body(body).expect("a status and two headers make a response")
 }
