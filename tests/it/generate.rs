@@ -52,10 +52,7 @@ async fn three_broken_lines_of_a_thousand_are_named_and_the_others_run() {
 
 #[tokio::test]
 async fn after_an_interruption_the_same_command_goes_on_and_the_file_of_records_is_whole() {
-    let scene = Scene::set(SLOW).await;
-    let briefs = scene.write_two_hundred();
-    let mut first = scene.start(&TWO_HUNDRED);
-    scene.until_in_the_middle(&mut first).await;
+    let (scene, briefs, mut first) = Scene::in_the_middle().await;
     first.sigint();
     assert_eq!(first.wait_exit(PROMPTLY).await.code(), Some(130));
     assert!(first.stderr().contains("the same command goes on"), "{}", first.stderr());
@@ -68,10 +65,7 @@ async fn after_an_interruption_the_same_command_goes_on_and_the_file_of_records_
 
 #[tokio::test]
 async fn after_a_kill_the_same_command_goes_on_and_the_file_of_records_is_whole() {
-    let scene = Scene::set(SLOW).await;
-    let briefs = scene.write_two_hundred();
-    let mut first = scene.start(&TWO_HUNDRED);
-    scene.until_in_the_middle(&mut first).await;
+    let (scene, briefs, mut first) = Scene::in_the_middle().await;
     first.sigkill();
     let before = scene.left_by_the_first().await;
 
@@ -96,10 +90,7 @@ async fn a_file_that_is_done_is_told_again_and_nothing_is_asked_of_the_api() {
 
 #[tokio::test]
 async fn a_file_whose_ledger_was_lost_in_the_middle_is_done_again_and_buys_nothing_twice() {
-    let scene = Scene::set(SLOW).await;
-    let briefs = scene.write_two_hundred();
-    let mut first = scene.start(&TWO_HUNDRED);
-    scene.until_in_the_middle(&mut first).await;
+    let (scene, briefs, mut first) = Scene::in_the_middle().await;
     first.sigkill();
     let before = scene.left_by_the_first().await;
     for (file, _) in scene.ledger_files() {
@@ -309,6 +300,15 @@ impl Scene {
         }
         self.write("briefs.jsonl", &briefs.iter().map(Value::to_string).collect::<Vec<_>>());
         briefs
+    }
+
+    /// A slow API, and a process that works on two hundred briefs and is in the middle of them.
+    async fn in_the_middle() -> (Self, Vec<Value>, Process) {
+        let scene = Self::set(SLOW).await;
+        let briefs = scene.write_two_hundred();
+        let mut first = scene.start(&TWO_HUNDRED);
+        scene.until_in_the_middle(&mut first).await;
+        (scene, briefs, first)
     }
 
     /// Some records are written, and a POST has just arrived, so it is being served for a while.
