@@ -115,7 +115,8 @@ fn simulation_of_random_lives_in_which_every_promise_is_kept() {
     let minutes = number("BRIEFD_MINUTES", MINUTES);
     println!("BRIEFD_SEED={first} BRIEFD_LISTS={lists}");
     let (began, next, failed) = (Instant::now(), AtomicU64::new(0), Mutex::new(Vec::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    // A life waits for its own ledger and API a good part of its time.
+    let threads = 2 * std::thread::available_parallelism().map_or(1, usize::from).min(8);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use crate::support::tell;
 
 /// Scenes that run beside each other: most of their time they wait.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 10;
 /// How far a long run is, is told every so many scenes.
 const TOLD_EVERY: usize = 250;
 /// Bound of waits for one step of a scene.
