@@ -48,6 +48,7 @@ mod statements;
 mod untrue;
 mod world;
 
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -65,6 +66,8 @@ const LISTS: u64 = 1_000;
 const SEED: u64 = 1;
 /// Longest that it goes on taking another one.
 const MINUTES: u64 = 60;
+/// How far a long run is, is told every so many lists.
+const TOLD_EVERY: u64 = 1_000;
 /// Lives that shortening a list may cost.
 const SHRINKS: u32 = 400;
 
@@ -109,11 +112,17 @@ fn number(name: &str, default: u64) -> u64 {
     }
 }
 
+/// Tells figures in a line on standard error. What a test that passes prints is not seen; this is.
+fn tell(figures: &str) {
+    // An error says that nobody listens.
+    drop(std::io::stderr().write_all(format!("simulation: {figures}\n").as_bytes()));
+}
+
 #[test]
 fn simulation_of_random_lives_in_which_every_promise_is_kept() {
     let (first, lists) = (number("BRIEFD_SEED", SEED), number("BRIEFD_LISTS", LISTS));
     let minutes = number("BRIEFD_MINUTES", MINUTES);
-    println!("BRIEFD_SEED={first} BRIEFD_LISTS={lists}");
+    tell(&format!("BRIEFD_SEED={first} BRIEFD_LISTS={lists}"));
     let (began, next, failed) = (Instant::now(), AtomicU64::new(0), Mutex::new(Vec::new()));
     // A life waits for its own ledger and API a good part of its time.
     let threads = 2 * std::thread::available_parallelism().map_or(1, usize::from).min(8);
@@ -126,6 +135,9 @@ fn simulation_of_random_lives_in_which_every_promise_is_kept() {
                     if n >= lists || late || !failed.lock().unwrap().is_empty() {
                         return;
                     }
+                    if n > 0 && n % TOLD_EVERY == 0 {
+                        tell(&format!("{n} lists began, {:.0} s", began.elapsed().as_secs_f64()));
+                    }
                     let seed = first.wrapping_add(n);
                     if let Err(why) = live_numbered(seed) {
                         failed.lock().unwrap().push(format!("BRIEFD_SEED={seed} BRIEFD_LISTS=1: {why}"));
@@ -135,7 +147,7 @@ fn simulation_of_random_lives_in_which_every_promise_is_kept() {
         }
     });
     let lived = next.into_inner().min(lists);
-    println!("{lived} lists took {:.1} s", began.elapsed().as_secs_f64());
+    tell(&format!("{lived} lists lived, {:.0} s", began.elapsed().as_secs_f64()));
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }

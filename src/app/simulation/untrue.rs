@@ -23,12 +23,14 @@ pub(super) struct Untrue {
     /// From when to when reads of a container were wrong, milliseconds since 1970. Between two lies there may have been
     /// nobody who read it.
     told_wrongly: HashMap<String, (i64, i64)>,
+    /// For how long reads have lagged, at most.
+    lagged_ms: i64,
 }
 
 impl Untrue {
-    /// For how long reads of a container were wrong, at most; `None`: never.
+    /// For how long reads of a container were wrong, at most; `None`: never but for lags.
     pub(super) fn longest_ms(&self, container: &str) -> Option<i64> {
-        self.told_wrongly.get(container).map(|(from_ms, until_ms)| until_ms - from_ms)
+        self.told_wrongly.get(container).map(|(from_ms, until_ms)| until_ms - from_ms + self.lagged_ms)
     }
 }
 
@@ -48,8 +50,9 @@ impl World {
         let again = lag == Lag::NotThere && self.untrue.was_not_there;
         if self.untrue.lag_until.is_none() && !again {
             self.untrue.was_not_there |= lag == Lag::NotThere;
-            let seconds = seconds.min(LAG_SECONDS_MAX);
-            self.untrue.lag_until = Some(self.clock.now_ms() + i64::from(seconds) * 1_000);
+            let lag_ms = i64::from(seconds.min(LAG_SECONDS_MAX)) * 1_000;
+            self.untrue.lagged_ms += lag_ms;
+            self.untrue.lag_until = Some(self.clock.now_ms() + lag_ms);
             self.gate.lag(Some(lag));
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::cadence::Cadence;
 use super::followed::{Followed, Look, NEVER, Over, Place, PlaceState, Seen, Sight};
 use super::projects::Projects;
+use crate::job::JobReading;
 use crate::layers::Priority;
 use crate::ledger::Running;
 
@@ -197,9 +198,9 @@ impl Board {
             }
             Seen::Container(place, sight) => self.container_seen(job, (place, sight), now_ms),
             Seen::Job { answered, over, named, ended } => {
+                let give_up = self.be_patient(job, answered, now_ms);
                 self.job_seen(job, answered, over, now_ms);
                 self.places_changed(job, named, &ended, now_ms);
-                let give_up = self.be_patient(job, answered, now_ms);
                 self.look_again(job, now_ms);
                 give_up
             }
@@ -299,12 +300,13 @@ impl Board {
         self.be_patient(job, sight != Sight::Silent, now_ms)
     }
 
-    fn job_seen(&mut self, job: i64, answered: bool, over: Option<Arc<Over>>, now_ms: i64) {
+    fn job_seen(&mut self, job: i64, answered: bool, over: Option<Arc<JobReading>>, now_ms: i64) {
         let Some(followed) = self.jobs.get_mut(&job) else { return };
         followed.looking = false;
         if let Some(over) = over {
             // From now on the job tells when to look at what is left of it.
-            followed.over = Some(followed.over.take().unwrap_or(over));
+            let answered_before_ms = followed.patience.answered_ms();
+            followed.over.get_or_insert(Over { reading: over, answered_before_ms });
             for (index, place) in (0_u16..).zip(&mut followed.places) {
                 if place.state == PlaceState::Missing {
                     self.due.remove(&(place.due_ms, job, index + 1));

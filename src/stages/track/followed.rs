@@ -23,7 +23,7 @@ pub(super) struct Followed {
     pub patience: Patience,
     pub places: Vec<Place>,
     /// The job has ended at the API, and a container of it has not.
-    pub over: Option<Arc<Over>>,
+    pub over: Option<Over>,
     pub unnamed: bool,
     pub regenerate: bool,
     /// It was given up.
@@ -54,12 +54,12 @@ pub(super) enum PlaceState {
     Ended,
 }
 
-/// A job that has ended at the API.
+/// A job that has ended at the API, and contradicts its containers.
 #[derive(Debug)]
 pub(super) struct Over {
-    pub reading: JobReading,
-    /// Since when it contradicts its containers.
-    pub since_ms: i64,
+    pub reading: Arc<JobReading>,
+    /// For how long the API had answered about the job when that was seen first.
+    pub answered_before_ms: i64,
 }
 
 /// A look at a job, or at one container of it.
@@ -74,7 +74,9 @@ pub(super) struct Look {
     pub lost: bool,
     /// Promised containers have no name yet.
     pub unnamed: bool,
-    pub over: Option<Arc<Over>>,
+    pub over: Option<Arc<JobReading>>,
+    /// For how long its containers have contradicted that while the API answered.
+    pub contradicted_ms: i64,
     /// Containers to read, with their places. Of a look at one container: that one.
     pub containers: Vec<(u16, Box<str>)>,
     /// The container that is looked at alone, and whether it is the last that is open.
@@ -102,7 +104,7 @@ pub(super) enum Seen {
     Job {
         /// Every read was answered.
         answered: bool,
-        over: Option<Arc<Over>>,
+        over: Option<Arc<JobReading>>,
         /// Containers that were named now.
         named: Vec<String>,
         /// Places of containers that were settled.
@@ -158,6 +160,10 @@ impl Followed {
         !self.regenerate && !self.lost && !self.by_job && self.over.is_none() && self.is_open()
     }
 
+    fn contradicted_ms(&self) -> i64 {
+        self.over.as_ref().map_or(0, |over| self.patience.answered_ms() - over.answered_before_ms)
+    }
+
     pub(super) fn member(&self, job: i64) -> (i64, i64) {
         (self.first_post_ms, job)
     }
@@ -173,7 +179,8 @@ impl Followed {
             regenerate: self.regenerate,
             lost: self.lost,
             unnamed: self.unnamed,
-            over: self.over.clone(),
+            over: self.over.as_ref().map(|over| Arc::clone(&over.reading)),
+            contradicted_ms: self.contradicted_ms(),
             containers: open.map(|(index, place)| (index, place.id.clone())).collect(),
             only: None,
             next_place: u16::try_from(self.places.len()).unwrap_or(u16::MAX),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ends::{container_end, has_ended, job_decides};
-use super::followed::{Look, Only, Over, Seen, Sight};
+use super::followed::{Look, Only, Seen, Sight};
 use super::reads::{Answer, Reads};
 use crate::job::JobReading;
 use crate::layers::Priority;
@@ -14,7 +14,7 @@ enum JobSight {
     /// Why would we ask: it is known, cannot be asked, or its container decides.
     NotAsked,
     Running,
-    Over(Arc<Over>),
+    Over(Arc<JobReading>),
     /// The API has forgotten it; its containers may tell more.
     NotThere,
     Silent,
@@ -88,10 +88,7 @@ impl Reads {
             return JobSight::NotAsked;
         };
         match self.job(look, id).await {
-            Answer::Told(reading) if reading.status.is_terminal() => {
-                let since_ms = self.track.desk.clock.now_ms();
-                JobSight::Over(Arc::new(Over { reading, since_ms }))
-            }
+            Answer::Told(reading) if reading.status.is_terminal() => JobSight::Over(Arc::new(reading)),
             Answer::Told(_) => JobSight::Running,
             Answer::NotThere => JobSight::NotThere,
             Answer::Silent => JobSight::Silent,
@@ -101,12 +98,11 @@ impl Reads {
     /// Gives promised containers that have no name yet those that the job's `result` names; `None` if that could not be
     /// stored.
     async fn name_containers(&self, look: &Look) -> Option<Vec<String>> {
-        let Some(over) =
-            look.over.as_ref().filter(|over| look.unnamed && !over.reading.container_ids.is_empty())
+        let Some(over) = look.over.as_ref().filter(|over| look.unnamed && !over.container_ids.is_empty())
         else {
             return Some(Vec::new());
         };
-        let ids = over.reading.container_ids.clone();
+        let ids = over.container_ids.clone();
         let write = NameContainers { job: look.job, ids, now_ms: self.track.desk.clock.now_ms() };
         match self.track.desk.write_until_done("track", Arc::new(write)).await {
             Ok(named) => Some(named),
@@ -121,7 +117,7 @@ impl Reads {
     async fn sight(&self, look: &Look, id: &str, priority: Priority) -> (Sight, Option<ContainerEnd>) {
         let answer = self.container(look, id, priority).await;
         let now_ms = self.track.desk.clock.now_ms();
-        let job: Option<&JobReading> = look.over.as_ref().map(|over| &over.reading);
+        let job = look.over.as_deref();
         let (sight, reading) = match answer {
             Answer::Told(reading) => (Sight::Running, Some(reading)),
             Answer::NotThere => (Sight::NotThere, None),
@@ -133,9 +129,8 @@ impl Reads {
             return (Sight::Ended, container_end(id, reading, job, &self.track.prices, now_ms));
         }
         // The job is over and its container disagrees or is not there: after long enough the job decides.
-        let contradicted_ms = look.over.as_ref().map_or(0, |over| now_ms.saturating_sub(over.since_ms));
         let overdue_ms = i64::try_from(self.track.settings.overdue_after.as_millis()).unwrap_or(i64::MAX);
-        match job.filter(|_| !look.lost && contradicted_ms >= overdue_ms) {
+        match job.filter(|_| !look.lost && look.contradicted_ms >= overdue_ms) {
             Some(job) => (Sight::Ended, Some(job_decides(id, reading.as_ref(), job, now_ms))),
             None => (sight, None),
         }

@@ -52,6 +52,11 @@ impl Patience {
         self.last_ms = 0;
     }
 
+    /// For how long the API has answered about the job.
+    pub(super) fn answered_ms(&self) -> i64 {
+        self.answered_ms
+    }
+
     /// What to note in the ledger now, if it is time to.
     pub(super) fn take_note(&mut self, give_up_ms: i64) -> Option<i64> {
         let due = self.answered_ms - self.noted_ms >= NOTE_MS.max(give_up_ms / NOTE_PARTS);

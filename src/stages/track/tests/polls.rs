@@ -105,6 +105,25 @@ async fn a_container_that_is_not_there_has_its_job_asked_which_decides_after_lon
 }
 
 #[tokio::test]
+async fn only_time_in_which_the_api_answers_contradicts_a_job_that_is_over() {
+    let api = Fixture::default();
+    let mut bench = bench(&api).await;
+    api.job("job_1", "completed", &["cnt_1"]);
+    bench.start_as(brief("p", "b1", &json!({})), Some("job_1"), &["cnt_1"]).await;
+    bench.pass(30).await;
+    // An outage, and a time in which nobody reads.
+    api.silent(true);
+    bench.pass_by(Duration::from_hours(2), Duration::from_mins(1)).await;
+    api.silent(false);
+    bench.pass(30).await;
+    bench.advance(Duration::from_hours(2));
+    bench.pass_by(Duration::from_mins(55), Duration::from_secs(30)).await;
+    assert_eq!(bench.told().await, [], "each outage is followed by an answer that may lag behind");
+    bench.pass_by(Duration::from_mins(7), Duration::from_secs(30)).await;
+    assert_eq!(bench.records().await[0]["error"]["code"], "CONTAINER_MISSING");
+}
+
+#[tokio::test]
 async fn a_container_found_by_look_up_alone_is_followed_without_a_job() {
     let api = Fixture::default();
     let mut bench = bench(&api).await;
