@@ -33,6 +33,8 @@ const SANDBOX: &str = "--speed 60 --tier unlimited --overlap-makes-two --start-s
 const SERVED_AFTER: Duration = Duration::from_secs(12 + 18 + 18);
 /// Of a record, what tells of the worker's own doings rather than of the container.
 const OWN_TIMES: [&str; 3] = ["receivedAt", "submittedAt", "finishedAt"];
+/// Starts that have left, or are about to, and whose outcome is not recorded.
+const OUT: &str = "SELECT count(*) FROM job WHERE state = 'submitting' AND claim IS NOT NULL";
 const CUT_OFF: &str = "found jobs whose submission was cut off";
 
 #[tokio::test]
@@ -63,8 +65,7 @@ async fn two_kills_in_the_middle_neither_lose_nor_buy_again() {
     scene.take_all_refusals().await;
     for records in [scene.distinct(), 300] {
         scene.take_until(records).await;
-        scene.until_a_post_is_being_served().await;
-        worker.process.sigkill();
+        scene.kill_while_a_post_is_out(&mut worker).await;
         assert!(scene.distinct() < scene.owed(), "the kill came too late to prove anything");
 
         worker = scene.start_worker().await;
@@ -251,11 +252,29 @@ impl Scene {
     }
 
     /// A POST that has just arrived is being served for a while.
-    async fn until_a_post_is_being_served(&self) {
-        let posts = async || self.sandbox.account().await["posts"]["generate"].as_u64().unwrap();
-        let before = posts().await;
-        let arrived = eventually(PROMPTLY, async || (posts().await > before).then_some(())).await;
-        arrived.expect("POSTs still arrive");
+    /// Stops it where it stands, as often as it takes until a POST has left and its answer is not recorded, and kills it
+    /// there.
+    async fn kill_while_a_post_is_out(&self, worker: &mut Worker) {
+        let killed = eventually(PROMPTLY, async || {
+            worker.process.freeze();
+            let out = self.number(OUT).await;
+            if out > 0 {
+                worker.process.sigkill();
+            } else {
+                worker.process.thaw();
+            }
+            (out > 0).then_some(())
+        });
+        killed.await.expect("POSTs still leave");
+    }
+
+    /// A number out of the ledger.
+    async fn number(&self, query: &'static str) -> i64 {
+        let ledger = SqliteConnectOptions::new().filename(self.dir.path().join("briefd.db")).read_only(true);
+        let mut ledger = ledger.connect().await.unwrap();
+        let number = sqlx::query_scalar(query).fetch_one(&mut ledger).await.unwrap();
+        ledger.close().await.unwrap();
+        number
     }
 
     fn lose_ledger(&self) {
