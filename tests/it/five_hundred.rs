@@ -252,8 +252,8 @@ impl Scene {
     }
 
     /// A POST that has just arrived is being served for a while.
-    /// Stops it where it stands, as often as it takes until a POST has left and its answer is not recorded, and kills it
-    /// there.
+    /// Stops it where it stands, as often as it takes until starts have left, or are about to, whose outcome is not
+    /// recorded, and kills it there.
     async fn kill_while_a_post_is_out(&self, worker: &mut Worker) {
         let killed = eventually(PROMPTLY, async || {
             worker.process.freeze();
