@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::judge::Kind;
-use self::judge::{Now, Verdict, as_listed, known, must_be_listed, unknown};
+use self::judge::{Now, Verdict, known, must_be_listed, read, unknown};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::job::{ContainerReading, ListedContainer, Trouble};
@@ -264,7 +264,7 @@ impl Comparing<'_> {
         }
         if let Some(reading) = &reading {
             status = reading.status.clone();
-            verdict = known(&as_listed(reading), row, self.now());
+            verdict = read(reading, row, self.now());
         }
         let Verdict::Differs(kind) = verdict else {
             result.explained += 1;

@@ -39,6 +39,7 @@ pub(crate) use message::drop_number_formats;
 pub use message::schema;
 pub use parse::{Rules, Unreadable, parse};
 pub use patch::{IDENTITY_FIELDS, patched, rerun_message};
+pub(crate) use routing::integer;
 
 /// Most violations that one brief lists; a person mends the first few and tries again.
 pub const VIOLATIONS_MAX: usize = 50;

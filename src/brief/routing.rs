@@ -106,7 +106,7 @@ pub(super) fn schedule(
 }
 
 /// A whole number from 0, also when written as `2.0`: to JSON Schema that is an integer.
-pub(super) fn integer(value: Option<&Value>) -> Option<u64> {
+pub(crate) fn integer(value: Option<&Value>) -> Option<u64> {
     let number = value?.as_number()?;
     number.as_u64().or_else(|| {
         let float = number.as_f64().filter(|float| *float >= 0.0 && float.fract() == 0.0)?;

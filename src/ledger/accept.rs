@@ -50,6 +50,14 @@ pub(super) async fn accept_all(
 
 /// Stores the containers that the answers name. Promised are those, and never fewer than were asked for.
 async fn name_containers(db: &mut SqliteConnection, accepted: &[Accepted<'_>]) -> Result<(), LedgerError> {
+    for one in accepted.iter().filter(|one| one.row.kind == "generate" && one.row.run > 1) {
+        // What an earlier run promised and never named is promised anew: no row of that run stands for it any more.
+        sqlx::query("DELETE FROM container WHERE brief = $1 AND id = '' AND job <> $2")
+            .bind(one.row.brief)
+            .bind(one.job)
+            .execute(&mut *db)
+            .await?;
+    }
     let mut named: Vec<(&Accepted<'_>, i64, &str)> = Vec::with_capacity(accepted.len());
     for one in accepted {
         if one.row.kind != "generate" {

@@ -213,7 +213,7 @@ impl Write for RecordOutcome {
                     }
                 }
                 JobState::Submitting => self.back(db, &row, after).await?,
-                JobState::Rejected => self.rejected(db).await?,
+                JobState::Rejected => self.rejected(db, &row).await?,
                 JobState::Parked => self.parked(db, &row).await?,
                 JobState::Completed | JobState::Failed | JobState::Canceled => {
                     return Err(self.conflict(&row));
@@ -342,10 +342,7 @@ impl RecordOutcome {
             .bind(self.now_ms)
             .execute(&mut *db)
             .await?;
-            sqlx::query("UPDATE brief SET touched = TRUE WHERE id = $1")
-                .bind(row.brief)
-                .execute(&mut *db)
-                .await?;
+            touch(db, row.brief).await?;
         }
         if matches!(event, Event::FoundInPart | Event::InProgress) {
             // A job is there, or is being made, whatever is refused from now on.
@@ -357,10 +354,7 @@ impl RecordOutcome {
             .bind(row.attempt_at)
             .execute(&mut *db)
             .await?;
-            sqlx::query("UPDATE brief SET touched = TRUE WHERE id = $1")
-                .bind(row.brief)
-                .execute(&mut *db)
-                .await?;
+            touch(db, row.brief).await?;
         }
         if event == Event::NotFound {
             sqlx::query("UPDATE job SET absent_at = coalesce(absent_at, $2) WHERE id = $1")
@@ -383,9 +377,15 @@ impl RecordOutcome {
         follow_jobs(db, (row.brief, row.run), self.now_ms).await
     }
 
-    async fn rejected(&self, db: &mut SqliteConnection) -> Result<(), LedgerError> {
+    async fn rejected(&self, db: &mut SqliteConnection, row: &JobRow) -> Result<(), LedgerError> {
         let error = match &self.outcome {
-            AttemptOutcome::Rejected(_, error) => error,
+            AttemptOutcome::Rejected(event, error) => {
+                if *event != Event::Refused {
+                    // The API knew its key or its id: under other content it was bought before this ledger was made.
+                    touch(db, row.brief).await?;
+                }
+                error
+            }
             AttemptOutcome::Accepted(_) | AttemptOutcome::Again(_) | AttemptOutcome::Parked(..) => {
                 return Err(LedgerError::Corrupt(format!("job {} was rejected without an error", self.job)));
             }
@@ -409,6 +409,12 @@ impl RecordOutcome {
         .await?;
         follow_jobs(db, (row.brief, row.run), self.now_ms).await
     }
+}
+
+/// From now on other content under this brief's name is not taken for a better version of it: it may have been bought.
+pub(super) async fn touch(db: &mut SqliteConnection, brief: i64) -> Result<(), LedgerError> {
+    sqlx::query("UPDATE brief SET touched = TRUE WHERE id = $1").bind(brief).execute(db).await?;
+    Ok(())
 }
 
 /// Follows a parked job that somebody knows to be running.

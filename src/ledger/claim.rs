@@ -4,6 +4,7 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
+use super::attempt::touch;
 use super::ours::OurFailure;
 use super::rows::{At, Followed, Input, follow_all_jobs, follow_jobs, note};
 use super::sets::Values;
@@ -381,10 +382,7 @@ impl Write for ReleaseDeadClaims {
             .await?;
             for (job, brief, run, unrecorded) in &cut {
                 let at = (*brief, *run);
-                sqlx::query("UPDATE brief SET touched = TRUE WHERE id = $1")
-                    .bind(brief)
-                    .execute(&mut *db)
-                    .await?;
+                touch(db, *brief).await?;
                 note(db, at, self.now_ms, "cut off", &json!({ "job": job, "claims": unrecorded })).await?;
                 if *unrecorded >= CRASH_LOOP {
                     sqlx::query("UPDATE job SET state = 'parked', silent = FALSE, error = $2 WHERE id = $1")

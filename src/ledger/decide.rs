@@ -295,6 +295,10 @@ impl Decide {
                 Ok(Verdict::Done(Decision::Republished, known.id, known.run))
             }
             BriefState::Partial | BriefState::Failed | BriefState::Canceled => {
+                if received.redelivered && was_a_rerun(db, next, received).await? {
+                    // It was remembered and then dropped, because somebody canceled: that is not undone by its repeat.
+                    return Ok(Verdict::Done(Decision::Duplicate, known.id, known.run));
+                }
                 if let Some(why) = refuse_rerun(db, brief, current).await? {
                     return Ok(Verdict::Conflict(why));
                 }
@@ -456,6 +460,24 @@ pub(super) const fn has_ended(state: BriefState) -> bool {
         | BriefState::Running
         | BriefState::Parked => false,
     }
+}
+
+/// Whether this delivery was decided before, as the rerun that it asks for.
+async fn was_a_rerun(
+    db: &mut SqliteConnection,
+    (brief, run): (i64, i64),
+    received: &Received,
+) -> Result<bool, LedgerError> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT id FROM delivery WHERE brief = $1 AND run = $2 AND result = $3 AND message_id IS $4 LIMIT 1",
+    )
+    .bind(brief)
+    .bind(run)
+    .bind(Decision::Rerun.word())
+    .bind(&received.properties.message_id)
+    .fetch_optional(db)
+    .await?;
+    Ok(found.is_some())
 }
 
 async fn take_over(db: &mut SqliteConnection, brief: i64, input: &Input) -> Result<(), LedgerError> {

@@ -30,6 +30,8 @@ pub struct KnownContainer {
     pub job: i64,
     /// and its kind: `generate` or `regenerate`.
     pub kind: String,
+    /// For a regenerate: the container's end as it was before.
+    pub seen_before: Option<String>,
     /// The ledger's number of its brief.
     pub brief: i64,
     /// The brief's id within project and batch.
@@ -74,7 +76,7 @@ pub struct Unpublished {
     pub run: i64,
 }
 
-const KNOWN: &str = "SELECT c.id, c.status, c.known_at, c.ended_at, c.variant, c.job, j.kind, c.brief, b.brief_id, b.batch_id, c.run \
+const KNOWN: &str = "SELECT c.id, c.status, c.known_at, c.ended_at, c.variant, c.job, j.kind, j.seen_before, c.brief, b.brief_id, b.batch_id, c.run \
     FROM container c JOIN job j ON j.id = c.job JOIN brief b ON b.id = c.brief ";
 
 impl Reader {

@@ -171,8 +171,13 @@ pub(super) fn end_of(reading: &ContainerReading) -> String {
 }
 
 /// Whether a terminal read is another end than the one stored before the regenerate.
-pub(super) fn end_has_changed(before: &str, reading: &ContainerReading) -> bool {
+pub fn end_has_changed(before: &str, reading: &ContainerReading) -> bool {
     before != NOT_SEEN && before != end_of(reading)
+}
+
+/// Whether a read shows again, with its time, the end that was stored before the regenerate: it may be the old record.
+pub(super) fn is_the_old_end(before: &str, reading: &ContainerReading) -> bool {
+    before == end_of(reading) && (reading.completed_at.is_some() || reading.failed_at.is_some())
 }
 
 /// Whether the API's echo holds everything our brief says. It may hold more: defaults, nulls.

@@ -26,7 +26,7 @@ pub mod submit;
 pub mod track;
 
 pub use desk::Desk;
-pub use look_up::same_brief;
+pub use look_up::{end_has_changed, same_brief};
 pub use organization::belongs;
 pub use prices::Prices;
 pub use track::container_end;

@@ -1,7 +1,8 @@
 //! PURE. What a container at the API and what the ledger holds of it say together.
 
-use crate::job::{ApiStatus, ListedContainer};
+use crate::job::{ApiStatus, ContainerReading, ListedContainer};
 use crate::ledger::{KnownContainer, UnnamedJob};
+use crate::stages::end_has_changed;
 
 /// Now, and how long before that something may have happened that is not everywhere yet: lists lag, and so does
 /// following.
@@ -100,6 +101,17 @@ pub(super) fn known(item: &ListedContainer, known: &KnownContainer, now: Now) ->
     }
 }
 
+/// The same, of one that was read by itself.
+pub(super) fn read(reading: &ContainerReading, ours: &KnownContainer, now: Now) -> Verdict {
+    let is_as_before = ours.seen_before.as_deref().is_some_and(|before| !end_has_changed(before, reading));
+    let verdict = known(&as_listed(reading), ours, now);
+    if verdict == Verdict::Differs(Kind::Late) && is_as_before {
+        // Its old end: its job was given up before the API began with it.
+        return Verdict::Explained;
+    }
+    verdict
+}
+
 /// Of one that the ledger does not know by its id; `ours`: the job whose id it bears.
 pub(super) fn unknown(item: &ListedContainer, ours: Option<&UnnamedJob>, now: Now) -> Verdict {
     let is_new = item.created_at.is_none_or(|at| now.is_new(at.as_millisecond()));
@@ -124,7 +136,7 @@ pub(super) fn must_be_listed(known: &KnownContainer, statuses: &[String], now: N
 }
 
 /// A container that was read by itself, as a list would have it.
-pub(super) fn as_listed(reading: &crate::job::ContainerReading) -> ListedContainer {
+pub(super) fn as_listed(reading: &ContainerReading) -> ListedContainer {
     let ended = match reading.status {
         ApiStatus::Completed => reading.completed_at,
         ApiStatus::Failed | ApiStatus::Canceled => reading.failed_at.or(reading.updated_at),
@@ -172,11 +184,38 @@ mod tests {
             variant: 1,
             job: 1,
             kind: kind.to_owned(),
+            seen_before: None,
             brief: 1,
             brief_id: "b".to_owned(),
             batch_id: String::new(),
             run: 1,
         }
+    }
+
+    #[test]
+    fn the_old_end_of_a_rerun_that_was_given_up_is_no_late_result() {
+        let reading = |failed_at: &str| ContainerReading {
+            id: "c".to_owned(),
+            status: ApiStatus::Failed,
+            format: None,
+            brief: None,
+            created_at: None,
+            updated_at: None,
+            completed_at: None,
+            failed_at: failed_at.parse().ok(),
+            last_error: None,
+            approval_status: None,
+            record: "{}".to_owned(),
+        };
+        let old = r#"{"completedAt":null,"failedAt":"2026-05-01T00:00:00Z"}"#;
+        let lost = |seen_before: Option<&str>| KnownContainer {
+            seen_before: seen_before.map(str::to_owned),
+            ..here("lost", "regenerate", Some(LONG_AGO))
+        };
+        let late = Verdict::Differs(Kind::Late);
+        assert_eq!(read(&reading("2026-05-01T00:00:00Z"), &lost(Some(old)), NOW), Verdict::Explained);
+        assert_eq!(read(&reading("2026-05-01T01:00:00Z"), &lost(Some(old)), NOW), late);
+        assert_eq!(read(&reading("2026-05-01T00:00:00Z"), &lost(None), NOW), late, "a look-up saw it run");
     }
 
     #[test]

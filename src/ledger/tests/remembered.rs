@@ -49,6 +49,32 @@ async fn it_is_dropped_when_somebody_canceled_the_run() {
 }
 
 #[tokio::test]
+async fn what_was_dropped_by_a_cancel_is_not_begun_by_the_broker_s_repeat_of_its_message() {
+    for message_id in [None, Some("m-2")] {
+        let bench = Bench::new().await;
+        bench.send(brief("Run", json!({}))).await;
+        let with_id = |redelivered, id: Option<&str>| {
+            let mut received = received(&brief("Walk", json!({"run": 2})).to_string());
+            received.redelivered = redelivered;
+            received.properties.message_id = id.map(str::to_owned);
+            received
+        };
+        let send = async |received| bench.send_all(vec![received]).await[0].0;
+        assert_eq!(send(with_id(false, message_id)).await, Decision::Rerun);
+        let job = bench.claim_one().await;
+        bench.accept(job.id, &["c1"]).await;
+        bench.settle(job.id, &[("c1", CANCELED)], true).await;
+        assert_eq!(bench.brief_state().await, ("canceled".to_owned(), 1));
+        // Its acknowledgement was lost, and hours later the broker sends it again.
+        assert_eq!(send(with_id(true, message_id)).await, Decision::Duplicate);
+        assert_eq!(bench.brief_state().await, ("canceled".to_owned(), 1));
+        assert!(bench.inspect().await.is_empty() && bench.claim().await.is_empty());
+        // A person who asks for it anew is another message, whatever happens to it on its way.
+        assert_eq!(send(with_id(true, Some("m-3"))).await, Decision::Rerun);
+    }
+}
+
+#[tokio::test]
 async fn it_never_buys_again_what_completed_because_a_sibling_was_never_named() {
     let (bench, job) = asked_while_running(2, &["c1"]).await;
     bench.settle(job, &[("c1", DONE)], true).await;

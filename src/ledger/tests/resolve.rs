@@ -5,8 +5,12 @@ use crate::job::Event;
 
 /// A brief whose answer was lost, and whose refusal with this code nothing could confirm.
 async fn parked(code: Option<&str>) -> (Bench, i64) {
+    parked_of(1, code).await
+}
+
+async fn parked_of(variants: u8, code: Option<&str>) -> (Bench, i64) {
     let bench = Bench::new().await;
-    bench.send(brief("Run", json!({}))).await;
+    bench.send(brief("Run", json!({"variantCount": variants}))).await;
     let job = bench.claim_one().await.id;
     bench.lose_answer(job).await;
     bench.minutes_pass(2);
@@ -47,6 +51,23 @@ async fn error_of_the_record(bench: &Bench) -> Value {
     assert_eq!(rows.len(), 1);
     let record: Value = serde_json::from_slice(&rows[0].message.body).unwrap();
     record["error"].clone()
+}
+
+#[tokio::test]
+async fn what_no_run_ever_named_is_promised_anew_by_the_next_one() {
+    let (bench, job) = parked_of(2, None).await;
+    resolve(&bench, &[job], accepted_as("job_x", &[])).await;
+    bench.settle(job, &[], true).await;
+    bench.publish().await;
+    let again = json!({"variantCount": 2, "run": 2});
+    assert_eq!(bench.send(brief("Run", again)).await, Decision::Rerun);
+    let job = bench.claim_one().await;
+    assert_eq!((job.kind.as_str(), job.run), ("generate", 2));
+    // One of two has a name; of the other one the job tells, or it never came to be.
+    bench.accept(job.id, &["c1"]).await;
+    assert_eq!(bench.ledger.running((0, 0), 10).await.unwrap()[0].unnamed, 1);
+    bench.settle(job.id, &[("c1", DONE)], true).await;
+    assert_eq!(bench.brief_state().await, ("partial".to_owned(), 2));
 }
 
 #[tokio::test]

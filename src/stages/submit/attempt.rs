@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Submit;
 use super::answers::InForce;
 use super::unknown::follow;
+use crate::brief::integer;
 use crate::job::answer;
 use crate::job::{Acceptance, Event, JobState, Refusal, Trouble, Verdict, Wait, verdict};
 use crate::layers::{Bound, Permit, StartAnswer, TraceContext};
@@ -279,7 +280,7 @@ fn over_own_budget(job: &Claimed, refusal: Option<&Refusal>) -> bool {
     let Some(required) = refusal.and_then(answer::required_credits) else { return false };
     let own = serde_json::from_str::<serde_json::Value>(&job.body)
         .ok()
-        .and_then(|body| body.get("budget")?.get("maxCredits")?.as_u64());
+        .and_then(|body| integer(body.get("budget")?.get("maxCredits")));
     own.is_some_and(|own| required > own)
 }
 

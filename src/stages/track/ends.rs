@@ -1,17 +1,17 @@
 //! PURE. When a container has ended, and how.
 
 use super::super::Prices;
-use super::super::look_up::end_has_changed;
+use super::super::look_up::{end_has_changed, is_the_old_end};
 use crate::job::{ApiStatus, ContainerReading, JobReading};
 use crate::ledger::{ContainerEnd, Ended};
 use crate::record::{RecordError, Source};
 
 /// Whether this read of a container is its end, and not an earlier one. `seen_before` is its end before a regenerate;
-/// `job` was read before the container.
+/// `job` was read before the container, and `for_long`: for so long has it been over that no read lags behind that.
 pub(super) fn has_ended(
     seen_before: Option<&str>,
     reading: &ContainerReading,
-    job: Option<&JobReading>,
+    (job, for_long): (Option<&JobReading>, bool),
 ) -> bool {
     if !reading.status.is_terminal() {
         return false;
@@ -19,10 +19,10 @@ pub(super) fn has_ended(
     match seen_before {
         None => true,
         Some(before) => {
-            let changed = end_has_changed(before, reading);
-            // The job was read before the container, so this read began after the job was over.
+            // An end like the old one, at the time of the old one, may be a record that was read too early: an API
+            // that regenerates without another time is believed later.
             let agrees = job.is_some_and(|job| job.status == reading.status);
-            changed || agrees
+            end_has_changed(before, reading) || (agrees && (for_long || !is_the_old_end(before, reading)))
         }
     }
 }

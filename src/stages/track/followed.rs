@@ -79,6 +79,8 @@ pub(super) struct Look {
     pub contradicted_ms: i64,
     /// Containers to read, with their places. Of a look at one container: that one.
     pub containers: Vec<(u16, Box<str>)>,
+    /// As long as the job runs, its containers are not read.
+    pub job_tells: bool,
     /// The container that is looked at alone, and whether it is the last that is open.
     pub only: Option<Only>,
     /// The place of the first container that is named from now on.
@@ -170,6 +172,9 @@ impl Followed {
 
     pub(super) fn look(&self, job: i64) -> Look {
         let open = (0_u16..).zip(&self.places).filter(|(_, place)| place.state != PlaceState::Ended);
+        let containers: Vec<_> = open.map(|(index, place)| (index, place.id.clone())).collect();
+        // The first of several ends before its job does, and a job that has run for too long may have been forgotten.
+        let job_tells = containers.len() < 2 && !self.patience.flagged && !self.lost;
         Look {
             job,
             project: Arc::clone(&self.project),
@@ -181,7 +186,8 @@ impl Followed {
             unnamed: self.unnamed,
             over: self.over.as_ref().map(|over| Arc::clone(&over.reading)),
             contradicted_ms: self.contradicted_ms(),
-            containers: open.map(|(index, place)| (index, place.id.clone())).collect(),
+            containers,
+            job_tells,
             only: None,
             next_place: u16::try_from(self.places.len()).unwrap_or(u16::MAX),
             priority: Priority::Poll,

@@ -43,11 +43,11 @@ impl Reads {
         }
     }
 
-    /// The job first, then its containers if it has ended or cannot be asked.
+    /// The job first, then its containers if it has ended or cannot be asked, or does not tell of each of them.
     async fn look_at_job(&self, mut look: Look) -> Seen {
         let sight = self.job_sight(&look).await;
         let mut answered = !matches!(sight, JobSight::Silent);
-        if matches!(sight, JobSight::Running | JobSight::Silent) {
+        if matches!(sight, JobSight::Silent) || (look.job_tells && matches!(sight, JobSight::Running)) {
             return Seen::Job { answered, over: None, named: Vec::new(), ended: Vec::new() };
         }
         if let JobSight::Over(over) = &sight {
@@ -123,14 +123,14 @@ impl Reads {
             Answer::NotThere => (Sight::NotThere, None),
             Answer::Silent => return (Sight::Silent, None),
         };
-        if let Some(reading) =
-            reading.as_ref().filter(|reading| has_ended(look.seen_before.as_deref(), reading, job))
-        {
+        let overdue_ms = i64::try_from(self.track.settings.overdue_after.as_millis()).unwrap_or(i64::MAX);
+        let for_long = look.lost || look.contradicted_ms >= overdue_ms;
+        let seen_before = look.seen_before.as_deref();
+        if let Some(reading) = reading.as_ref().filter(|it| has_ended(seen_before, it, (job, for_long))) {
             return (Sight::Ended, container_end(id, reading, job, &self.track.prices, now_ms));
         }
         // The job is over and its container disagrees or is not there: after long enough the job decides.
-        let overdue_ms = i64::try_from(self.track.settings.overdue_after.as_millis()).unwrap_or(i64::MAX);
-        match job.filter(|_| !look.lost && look.contradicted_ms >= overdue_ms) {
+        match job.filter(|_| !look.lost && for_long) {
             Some(job) => (Sight::Ended, Some(job_decides(id, reading.as_ref(), job, now_ms))),
             None => (sight, None),
         }

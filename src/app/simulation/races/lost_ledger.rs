@@ -44,3 +44,20 @@ fn other_content_under_an_id_that_a_lost_ledger_had_bought_fails_and_buys_nothin
         assert_eq!(kinds, [(1, "brief.failed"), (1, "container.completed")], "{seconds} s");
     }
 }
+
+/// The API has said that it knows the id or the key, so no other content is a better version of what was never bought.
+#[test]
+fn the_old_content_sent_after_other_content_under_the_id_of_a_lost_ledger_buys_nothing() {
+    let key_only = Switches { send_container_id: false, ..plain() };
+    for (switches, seconds) in [(plain(), 300), (plain(), 90_000), (key_only, 300)] {
+        let mut world = World::new(&switches);
+        live_on(&mut world, &start(0, Wish::Seconds(60), Vec::new()));
+        world.lose_ledger();
+        let intake = || Op::Intake { chunk: 1, ack: Ack::Arrives };
+        let other = Op::Deliver { brief: 0, content: 1, run: 0, wish: Wish::Seconds(60) };
+        live_on(&mut world, &[Op::Advance(seconds), other, intake()]);
+        live_on(&mut world, &[Op::DeliverAgain(0), intake()]);
+        let lived = Lived::of(&world);
+        assert_eq!(lived.jobs, [("generate".to_owned(), 1)].into(), "{seconds} s");
+    }
+}

@@ -76,11 +76,15 @@ async fn without_a_wallet_to_read_one_job_a_minute_tries_the_project() {
 
 #[tokio::test]
 async fn a_brief_beyond_its_own_budget_holds_nobody() {
-    let mut bench = Bench::new(Options::default()).await;
-    bench.send("p", 1, json!({"budget": {"maxCredits": 5}})).await;
-    bench.settle().await;
-    assert_eq!(bench.held().await, []);
-    assert_eq!(bench.number("SELECT count(*) FROM job WHERE state = 'rejected'").await, 1);
+    // However a whole number is written.
+    for most in ["5", "5.0", "5e0"] {
+        let most: Value = serde_json::from_str(most).unwrap();
+        let mut bench = Bench::new(Options::default()).await;
+        bench.send("p", 1, json!({"budget": {"maxCredits": most}})).await;
+        bench.settle().await;
+        assert_eq!(bench.held().await, []);
+        assert_eq!(bench.number("SELECT count(*) FROM job WHERE state = 'rejected'").await, 1);
+    }
 }
 
 #[tokio::test]

@@ -62,6 +62,13 @@ impl Fixture {
         self.0.lock().unwrap().containers.insert(id.to_owned(), record);
     }
 
+    /// One that tells when it ended.
+    pub(super) fn container_ended(&self, id: &str, status: &str, at: &str) {
+        let time = if status == "completed" { "completedAt" } else { "failedAt" };
+        let record = json!({ "id": id, "status": status, "format": "auto", time: at });
+        self.0.lock().unwrap().containers.insert(id.to_owned(), record);
+    }
+
     pub(super) fn job(&self, id: &str, status: &str, containers: &[&str]) {
         let record = json!({ "jobId": id, "status": status, "result": { "containerIds": containers } });
         self.0.lock().unwrap().jobs.insert(id.to_owned(), record);

@@ -37,9 +37,39 @@ async fn an_overdue_job_is_followed_more_slowly() {
     bench.pass_by(HOUR, Duration::from_secs(10)).await;
     api.take_asked();
     bench.pass_by(HOUR, Duration::from_secs(10)).await;
-    let asked = api.take_asked().len();
-    assert!((50..=61).contains(&asked), "{asked}");
+    let asked = api.take_asked();
+    let looks = asked.iter().filter(|what| *what == "job_1").count();
+    assert!((50..=61).contains(&looks), "{looks}");
     assert_eq!(bench.told().await, []);
+}
+
+#[tokio::test]
+async fn what_is_overdue_is_read_itself_although_its_job_runs_on_and_on() {
+    let api = Fixture::default();
+    let mut bench = Bench::against(&api.serve().await, KEY, clock(), None).await;
+    api.job("job_1", "running", &[]);
+    api.container("cnt_1", "generating");
+    bench.start_as(brief("p", "b1", &json!({})), Some("job_1"), &["cnt_1"]).await;
+    bench.pass_by(HOUR / 2, Duration::from_secs(10)).await;
+    assert!(!api.take_asked().contains(&"cnt_1".to_owned()), "one read tells enough");
+    api.container("cnt_1", "completed");
+    bench.pass_by(HOUR, Duration::from_secs(10)).await;
+    assert_eq!(bench.told().await, [("b1".to_owned(), 1, "container.completed".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_late_result_is_found_beside_a_promised_container_that_is_never_named() {
+    let api = Fixture::default();
+    let mut bench = Bench::against(&api.serve().await, KEY, clock(), None).await;
+    api.job("job_1", "running", &[]);
+    api.container("cnt_1", "generating");
+    let message = brief("p", "b1", &json!({ "variantCount": 2 }));
+    bench.start_as(message, Some("job_1"), &["cnt_1"]).await;
+    bench.pass_by(74 * HOUR, STEP).await;
+    assert_eq!(codes(&bench).await, [lost(), lost()]);
+    api.container("cnt_1", "completed");
+    bench.pass_by(26 * HOUR, 10 * STEP).await;
+    assert_eq!(codes(&bench).await, [lost(), lost(), ("container.completed".to_owned(), Value::Null)]);
 }
 
 #[tokio::test]

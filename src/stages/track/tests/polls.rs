@@ -80,6 +80,23 @@ async fn a_job_whose_answer_named_its_first_container_only_names_the_rest_in_the
 }
 
 #[tokio::test]
+async fn the_first_variant_is_published_as_it_ends_while_its_job_runs_on_for_the_second() {
+    let api = Fixture::default();
+    let mut bench = bench(&api).await;
+    api.job("job_1", "running", &[]);
+    api.container("cnt_1", "completed");
+    api.container("cnt_2", "generating");
+    let message = brief("p", "b1", &json!({ "variantCount": 2 }));
+    bench.start_as(message, Some("job_1"), &["cnt_1", "cnt_2"]).await;
+    bench.pass(60).await;
+    assert_eq!(bench.told().await, [("b1".to_owned(), 1, "container.completed".to_owned())]);
+    // One is left, of which the job tells.
+    api.take_asked();
+    bench.pass(60).await;
+    assert!(!api.take_asked().contains(&"cnt_2".to_owned()));
+}
+
+#[tokio::test]
 async fn a_container_that_is_not_there_has_its_job_asked_which_decides_after_long_enough() {
     let api = Fixture::default();
     let mut bench = bench(&api).await;

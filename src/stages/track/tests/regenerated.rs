@@ -72,6 +72,38 @@ async fn its_old_end_is_not_taken_for_the_new_one_even_when_its_job_is_over() {
 }
 
 #[tokio::test]
+async fn a_read_that_lags_behind_its_job_is_not_its_new_end_though_both_say_failed() {
+    let api = Fixture::default();
+    let key = "lp_test_0123456789abcdef_x";
+    let mut bench = Bench::against(&api.serve().await, key, clock(), None).await;
+    api.job("job_1", "failed", &[]);
+    api.container_ended("cnt_1", "failed", "2026-05-01T00:00:30Z");
+    bench.start_as(brief("p", "b1", &json!({})), Some("job_1"), &["cnt_1"]).await;
+    bench.pass(12).await;
+    bench.receive(&brief("p", "b1", &json!({ "run": 2 }))).await;
+    bench.inspect().await;
+    // It failed again, as the job says; what is read of it is still the failure before that.
+    api.job("job_2", "failed", &[]);
+    bench.start_as(brief("p", "b1", &json!({ "run": 2 })), Some("job_2"), &["cnt_1"]).await;
+    bench.pass(300).await;
+    assert_eq!(bench.told().await.len(), 1, "read again, on the cadence");
+    api.container_ended("cnt_1", "failed", "2026-05-01T00:05:00Z");
+    bench.pass(12).await;
+    let records = bench.records().await;
+    assert_eq!((&records[1]["run"], &records[1]["finishedAt"]), (&json!(2), &json!("2026-05-01T00:05:00Z")));
+    // An API that never tells another time is believed once nothing lags for so long.
+    bench.receive(&brief("p", "b1", &json!({ "run": 3 }))).await;
+    bench.inspect().await;
+    api.job("job_3", "failed", &[]);
+    bench.start_as(brief("p", "b1", &json!({ "run": 3 })), Some("job_3"), &["cnt_1"]).await;
+    bench.pass_by(Duration::from_mins(55), Duration::from_secs(10)).await;
+    assert_eq!(bench.told().await.len(), 2);
+    bench.pass_by(Duration::from_mins(10), Duration::from_secs(10)).await;
+    let records = bench.records().await;
+    assert_eq!((&records[2]["run"], &records[2]["error"]["code"]), (&json!(3), &json!("FAILED")));
+}
+
+#[tokio::test]
 async fn beside_sweeps_it_is_followed_by_its_job() {
     let (mut bench, api) = rerun(&json!({ "seconds": 60 })).await;
     for number in 2..6 {
