@@ -9,14 +9,20 @@
 //!
 //! Tests use [`Clock::stepped`]: wall time stands still until [`Clock::advance`] moves it, and sleepers wake then.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::crash_point::clock_ahead_ms;
+
+/// By so much at least the wall clock runs ahead of the time that passes when it is set, and not slewed.
+const STEP_MS: i64 = 500;
+/// Steps that are remembered; more than these count as one.
+const STEPS_MAX: usize = 64;
 
 /// A source of time. Cheap to clone; clones share one time.
 #[derive(Clone, Debug)]
@@ -27,6 +33,8 @@ struct Inner {
     /// The newest time that was handed out or raised to, in milliseconds since 1970; less `elapsed` for a clock that
     /// runs.
     floor_ms: AtomicI64,
+    /// When the floor rose by a step: how long the clock had run, and the floor before.
+    steps: Mutex<VecDeque<(i64, i64)>>,
     /// Since when the machine's clock runs.
     started: Instant,
     /// `Some` for a stepped clock: its time in milliseconds since 1970.
@@ -38,6 +46,7 @@ impl Clock {
     pub fn system() -> Self {
         Self(Arc::new(Inner {
             floor_ms: AtomicI64::new(i64::MIN),
+            steps: Mutex::default(),
             started: Instant::now(),
             stepped_ms: None,
         }))
@@ -48,6 +57,7 @@ impl Clock {
         let (sender, _) = watch::channel(start.as_millisecond());
         Self(Arc::new(Inner {
             floor_ms: AtomicI64::new(i64::MIN),
+            steps: Mutex::default(),
             started: Instant::now(),
             stepped_ms: Some(sender),
         }))
@@ -66,8 +76,39 @@ impl Clock {
             None => Timestamp::now().as_millisecond().saturating_add(clock_ahead_ms()),
         };
         let elapsed_ms = self.elapsed_ms();
-        let floor_ms = read_ms.saturating_sub(elapsed_ms);
-        self.0.floor_ms.fetch_max(floor_ms, Ordering::AcqRel).max(floor_ms).saturating_add(elapsed_ms)
+        self.rise(read_ms.saturating_sub(elapsed_ms), elapsed_ms).saturating_add(elapsed_ms)
+    }
+
+    /// What the wall time was so long ago, as time passes and not as the wall clock tells: one that was set ahead
+    /// meanwhile has not made it longer ago. Waits that guard money are measured by this. Milliseconds since 1970.
+    pub fn ms_ago(&self, ago: Duration) -> i64 {
+        let now_ms = self.now_ms();
+        let ago_ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        let then_ms = self.elapsed_ms().saturating_sub(ago_ms);
+        let steps = self.0.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        match steps.iter().find(|(at_ms, _)| *at_ms > then_ms) {
+            Some((_, floor_ms)) => floor_ms.saturating_add(then_ms),
+            None => now_ms.saturating_sub(ago_ms),
+        }
+    }
+
+    /// Raises the floor, and remembers it if that is a step. Returns the floor.
+    fn rise(&self, to_ms: i64, elapsed_ms: i64) -> i64 {
+        let floor = &self.0.floor_ms;
+        let is_step = |before_ms: i64| before_ms > i64::MIN && to_ms.saturating_sub(before_ms) >= STEP_MS;
+        if self.0.stepped_ms.is_some() || !is_step(floor.load(Ordering::Acquire)) {
+            return floor.fetch_max(to_ms, Ordering::AcqRel).max(to_ms);
+        }
+        let mut steps = self.0.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let before_ms = floor.load(Ordering::Acquire);
+        if is_step(before_ms) {
+            if steps.len() < STEPS_MAX {
+                steps.push_back((elapsed_ms, before_ms));
+            } else if let Some(last) = steps.back_mut() {
+                last.0 = elapsed_ms;
+            }
+        }
+        floor.fetch_max(to_ms, Ordering::AcqRel).max(to_ms)
     }
 
     /// How far the floor has risen by itself: a stepped clock's stands still.
@@ -80,7 +121,8 @@ impl Clock {
 
     /// Makes sure that [`Clock::now`] never returns a time before `newest_ms` (the newest time in a ledger).
     pub fn raise_floor(&self, newest_ms: i64) {
-        self.0.floor_ms.fetch_max(newest_ms.saturating_sub(self.elapsed_ms()), Ordering::AcqRel);
+        let elapsed_ms = self.elapsed_ms();
+        self.rise(newest_ms.saturating_sub(elapsed_ms), elapsed_ms);
     }
 
     /// Waits for `duration`. Cancel-safe.
@@ -142,6 +184,23 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(10), moves).await.unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_is_set_ahead_makes_nothing_longer_ago() {
+        const HOUR_MS: i64 = 3_600_000;
+        let clock = Clock::system();
+        let before_ms = clock.now_ms();
+        let ago = Duration::from_mins(1);
+        assert!((before_ms - 60_000..before_ms).contains(&clock.ms_ago(ago)));
+        for step in 1..=100 {
+            clock.raise_floor(before_ms + step * HOUR_MS);
+            assert!(clock.now_ms() >= before_ms + step * HOUR_MS);
+            let ago_ms = clock.ms_ago(ago);
+            assert!((before_ms - 60_000..before_ms).contains(&ago_ms), "{step}: {}", before_ms - ago_ms);
+        }
+        let now_ms = clock.now_ms();
+        assert!(clock.ms_ago(Duration::ZERO) >= now_ms, "what is now, is now");
     }
 
     #[test]

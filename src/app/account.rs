@@ -1,5 +1,6 @@
 //! Asks the API who we are: tier, organization, prices. Beside the stages, until it is answered. Starts wait for the first
-//! answer, whatever it is, and for nothing else: what is bought under another organization is guarded by no key.
+//! answer, whatever it is. What is bought under another organization is guarded by no key: a key of which nobody has told
+//! yet that it is of the ledger's organization has the submit stage wait for more than that.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -88,6 +89,7 @@ impl Account {
     /// `true`: answered, or there will be no answer.
     async fn who_are_we(&self) -> bool {
         let permit = self.limits.acquire_read(Priority::Sweep).await;
+        let key = self.api.key_fingerprint();
         let answer = self.api.whoami().await;
         permit.answered();
         let me = match answer {
@@ -108,7 +110,7 @@ impl Account {
             }
         }
         let ours = match me.organization_id {
-            Some(organization) => belongs(&self.desk, self.probe_interval, organization).await,
+            Some(organization) => belongs(&self.desk, self.probe_interval, (organization, key)).await,
             None => true,
         };
         if ours {

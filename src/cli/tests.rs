@@ -95,7 +95,7 @@ impl World {
             running_max: 0,
             held_projects: Vec::new(),
             held_batches: Vec::new(),
-            repeat_after_ms: 0,
+            ended_before_ms: i64::MAX,
             probe_project: None,
             probing: false,
             forget_starts_ms: None,

@@ -37,6 +37,8 @@ pub struct Client {
     http: reqwest::Client,
     base_url: Url,
     key: KeyStore,
+    /// `layers.organization`
+    organization: String,
     transport: Transport,
 }
 
@@ -47,7 +49,7 @@ impl Client {
         let key = KeyStore::open(settings.api_key.clone(), settings.auth)?;
         let http = http_client(settings, &base_url)?;
         let transport = Transport::new(key.clone(), settings.max_response_bytes, clock, metrics);
-        Ok(Self { http, base_url, key, transport })
+        Ok(Self { http, base_url, key, organization: settings.organization.clone(), transport })
     }
 
     /// `POST /v1/projects/:projectId/content`: starts generation. `body` is sent as it is.
@@ -142,9 +144,14 @@ impl Client {
         self.key.reload()
     }
 
-    /// Tells API keys apart: 16 hex digits of a hash, from which the key cannot be got back.
+    /// Tells apart under which API key, and which organization that was asked for with it, requests leave; gives no key
+    /// away.
     pub fn key_fingerprint(&self) -> String {
-        self.key.current().fingerprint().to_owned()
+        let key = self.key.current();
+        match self.organization.as_str() {
+            "" => key.fingerprint().to_owned(),
+            organization => format!("{}@{organization}", key.fingerprint()),
+        }
     }
 
     /// `text` with the API key blanked.

@@ -41,9 +41,9 @@ pub struct Claim {
     pub submitting_max: u32,
     /// `layers.max_running_jobs`: jobs that may run at once by our own choice; 0: no limit of our own.
     pub running_max: u32,
-    /// `submit.repeat_after`, milliseconds: a POST of unknown outcome is not repeated sooner after it ended. It may
-    /// still be at work at the API, and two POSTs of one key at once could make two jobs.
-    pub repeat_after_ms: i64,
+    /// A POST of unknown outcome that ended after this (`submit.repeat_after` ago) is not repeated: it may still be at
+    /// work at the API, and two POSTs of one key at once could make two jobs. Milliseconds since 1970.
+    pub ended_before_ms: i64,
     /// Only this project, held or not: the one job that probes its hold. Held batches stay held.
     pub probe_project: Option<String>,
     /// The job tests a hold: each time another one, so that one that is refused whatever happens does not keep the hold
@@ -102,6 +102,8 @@ pub struct Claimed {
     pub unknown_first_at: Option<i64>,
     /// Fingerprint of the API key of that attempt.
     pub unknown_key: Option<String>,
+    /// Fingerprint of the API key that it is claimed under.
+    pub attempt_key: Option<String>,
     /// When a look-up first did not find it.
     pub absent_at: Option<i64>,
     /// When the brief was received.
@@ -118,7 +120,7 @@ pub struct Claimed {
 macro_rules! claimed {
     () => {
         "SELECT j.id, j.brief, j.run, j.kind, j.container, j.project_id, j.batch_id, b.brief_id, \
-         j.idempotency_key, j.alias, j.body, j.attempts, j.unknown_first_at, j.unknown_key, j.absent_at, r.received_at, \
+         j.idempotency_key, j.alias, j.body, j.attempts, j.unknown_first_at, j.unknown_key, j.attempt_key, j.absent_at, r.received_at, \
          r.variant_count, r.traceparent, r.tracestate \
          FROM job j CROSS JOIN brief b CROSS JOIN run r WHERE b.id = j.brief AND r.brief = j.brief AND r.run = j.run"
     };
@@ -255,7 +257,7 @@ impl Claim {
             .bind(held_list(&self.held_projects))
             .bind(held_list(&self.held_batches))
             .bind(limit)
-            .bind(self.now_ms.saturating_sub(self.repeat_after_ms))
+            .bind(self.ended_before_ms)
             .bind(room.places > 0 && room.running > 0)
             .fetch_all(db)
             .await?)

@@ -171,9 +171,17 @@ impl Ledger {
     }
 }
 
-/// Binds the ledger to an organization at first use.
+/// In `meta`: the key that was last told to be of the ledger's organization.
+const CHECKED_KEY: &str = "checked_key";
+
+/// Binds the ledger to an organization at first use, and notes under which API key that was told.
 #[derive(Clone, Debug)]
-pub struct BindOrganization(pub String);
+pub struct BindOrganization {
+    /// The key's organization.
+    pub organization: String,
+    /// The key's fingerprint.
+    pub key: String,
+}
 
 impl Write for BindOrganization {
     /// The organization it is bound to.
@@ -188,10 +196,14 @@ impl Write for BindOrganization {
                 sqlx::query_scalar("SELECT value FROM meta WHERE name = 'organization'")
                     .fetch_optional(&mut *db)
                     .await?;
-            match bound {
-                Some(bound) => Ok(bound),
-                None => set_meta(db, "organization", &self.0).await.map(|()| self.0.clone()),
+            if bound.is_none() {
+                set_meta(db, "organization", &self.organization).await?;
             }
+            let bound = bound.unwrap_or_else(|| self.organization.clone());
+            if bound == self.organization {
+                set_meta(db, CHECKED_KEY, &self.key).await?;
+            }
+            Ok(bound)
         })
     }
 }
@@ -296,6 +308,13 @@ impl Reader {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether requests under the key with this fingerprint may be those of another organization than the ledger's: it
+    /// is bound to one, and nobody has told yet that this key is its.
+    pub async fn may_be_foreign(&self, key: &str) -> Result<bool, LedgerError> {
+        let is_bound = self.meta("organization").await?.is_some();
+        Ok(is_bound && self.meta(CHECKED_KEY).await?.as_deref() != Some(key))
     }
 
     /// A value of `meta`.

@@ -128,8 +128,8 @@ async fn not_found(stage: &Submit, job: &Claimed, may_repeat: bool, id: &str) ->
     if job.alias.is_none() || !may_repeat || look_ups_work == Some(false) {
         return LookedUp::nothing(Found::Undecidable, detail, Duration::ZERO);
     }
-    let apart_ms = i64::try_from(apart().as_millis()).unwrap_or(i64::MAX);
-    if job.absent_at.is_none_or(|first_ms| stage.desk.clock.now_ms() - first_ms < apart_ms) {
+    let before_ms = stage.desk.clock.ms_ago(apart());
+    if job.absent_at.is_none_or(|first_ms| first_ms > before_ms) {
         return LookedUp::nothing(Found::Nothing, detail, apart());
     }
     // Whether look-ups work may become known between the two: others are accepted meanwhile.
@@ -231,6 +231,7 @@ mod tests {
             attempts,
             unknown_first_at: unknown.then_some(1),
             unknown_key: None,
+            attempt_key: None,
             absent_at: None,
             received_at: 0,
             variant_count,

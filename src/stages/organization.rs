@@ -8,9 +8,10 @@ use super::holds::{OTHER_ORGANIZATION, api_hold, next_probe, seems_over, set};
 use crate::ledger::{BindOrganization, HoldScope};
 
 /// Whether the ledger belongs to `organization`; it does from now on if it belonged to none. Under another one
-/// everything is held, until the key is that of the ledger's again; `probe_interval` is `submit.probe_interval`.
-pub async fn belongs(desk: &Desk, probe_interval: Duration, organization: String) -> bool {
-    match desk.ledger.write(BindOrganization(organization.clone())).await {
+/// everything is held, until the key is that of the ledger's again; `key` is the fingerprint of the one that was asked
+/// with, `probe_interval` is `submit.probe_interval`.
+pub async fn belongs(desk: &Desk, probe_interval: Duration, (organization, key): (String, String)) -> bool {
+    match desk.ledger.write(BindOrganization { organization: organization.clone(), key }).await {
         Ok(bound) if bound == organization => {
             seems_over(desk, OTHER_ORGANIZATION).await;
             true

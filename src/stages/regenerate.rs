@@ -9,6 +9,7 @@ use super::holds::note_refusal;
 use super::look_up::{NOT_SEEN, apart, end_of};
 use super::submit::Submit;
 use super::track::container_end;
+use crate::clock::Clock;
 use crate::job::ApiStatus;
 use crate::layers::Priority;
 use crate::ledger::{Found, Inspected, Inspection};
@@ -46,7 +47,7 @@ pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
             ApiStatus::Running(_) => Found::Running,
         },
         Err(trouble) if trouble.is_not_found() && !stage.desk.reads_are_held() => {
-            not_found(&inspection, now_ms)
+            not_found(&inspection, &stage.desk.clock)
         }
         Err(trouble) => {
             note_refusal(&stage.desk, stage.settings.probe_interval, &trouble).await;
@@ -58,13 +59,13 @@ pub(super) async fn inspect(stage: &Submit, inspection: Inspection) {
 
 /// What a 404 means. Where the API itself has told the end, the POST will say definitely whether the container is still
 /// there. What *we* gave up may be running, or be completed: a single 404 proves nothing, and the POST would buy it again.
-fn not_found(inspection: &Inspection, now_ms: i64) -> Found {
-    let apart_ms = i64::try_from(apart().as_millis()).unwrap_or(i64::MAX);
-    let is_for_sure = inspection.absent_at.is_some_and(|first_ms| now_ms - first_ms >= apart_ms);
+fn not_found(inspection: &Inspection, clock: &Clock) -> Found {
+    let before_ms = clock.ms_ago(apart());
+    let is_for_sure = inspection.absent_at.is_some_and(|first_ms| first_ms <= before_ms);
     if inspection.told || is_for_sure {
         return Found::Ended(NOT_SEEN.to_owned());
     }
-    Found::Absent(after(now_ms, apart()))
+    Found::Absent(after(clock.now_ms(), apart()))
 }
 
 async fn record(stage: &Submit, inspected: Inspected) {

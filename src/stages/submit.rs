@@ -110,6 +110,7 @@ impl Submit {
     /// Runs until it is told to stop and every POST that is under way has its outcome recorded.
     pub async fn run(self) {
         let mut under_way = UnderWay::default();
+        self.distrust_new_key(&mut under_way.tests).await;
         while !self.may_start.is_cancelled() && !self.desk.stopping.is_cancelled() {
             self.desk.step("submit");
             tokio::select! {
@@ -118,6 +119,7 @@ impl Submit {
                 () = self.desk.clock.sleep(LOOK_AGAIN) => {}
             }
         }
+        self.distrust_new_key(&mut under_way.tests).await;
         loop {
             self.desk.step("submit");
             under_way.take_ended();
@@ -234,7 +236,10 @@ impl Submit {
     ) -> Result<Work, LedgerError> {
         let mut permits = self.permits(claim.limit);
         let limit = u32::try_from(permits.len()).unwrap_or(u32::MAX);
-        let claim = Claim { limit, now_ms: self.desk.clock.now_ms(), turn: under_way.turn.clone(), ..claim };
+        let clock = &self.desk.clock;
+        let ended_before_ms = clock.ms_ago(self.settings.repeat_after);
+        let turn = under_way.turn.clone();
+        let claim = Claim { limit, now_ms: clock.now_ms(), ended_before_ms, turn, ..claim };
         let work = self.desk.ledger.write(claim).await;
         let jobs = work.as_ref().map_or(0, |work| work.claimed.len());
         permits.drain(jobs.min(permits.len())..).for_each(Permit::unused);

@@ -143,7 +143,7 @@ impl ByHand {
             probing: false,
             forget_starts_ms: None,
             turn: crate::ledger::Turn::default(),
-            repeat_after_ms: 0,
+            ended_before_ms: i64::MAX,
         };
         let job = self.ledger.write(claim).await.unwrap().claimed[0].id;
         let container_ids = vec!["c1".to_owned(), "c2".to_owned()];

@@ -79,7 +79,7 @@ const EXCUSED: [(&str, By, &str); 20] = [
     ("SELECT scope, reason, detail, set_by, since, lifted_at FROM hold_past", Command, "`show`"),
     ("WITH RECURSIVE batch (id) AS", Command, "`status`: a look at each batch, none at its briefs"),
     (
-        "SELECT c.id, c.status, c.known_at, c.ended_at, c.variant, c.job, j.kind, c.brief, b.brief_id, b.batch_id, c.run \
+        "SELECT c.id, c.status, c.known_at, c.ended_at, c.variant, c.job, j.kind, j.seen_before, c.brief, b.brief_id, b.batch_id, c.run \
          FROM container c JOIN job j ON j.id = c.job JOIN brief b ON b.id = c.brief WHERE c.id IN",
         Command,
         "`reconcile`: an index of ids that come in no order would slow down every start",

@@ -142,7 +142,7 @@ impl Bench {
             held_batches: Vec::new(),
             submitting_max: 32,
             running_max: 0,
-            repeat_after_ms: i64::try_from(REPEAT_AFTER.as_millis()).unwrap(),
+            ended_before_ms: self.now() - i64::try_from(REPEAT_AFTER.as_millis()).unwrap(),
             probe_project: None,
             probing: false,
             forget_starts_ms: None,

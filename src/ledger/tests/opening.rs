@@ -106,8 +106,15 @@ async fn a_ledger_of_another_api_is_refused() {
 #[tokio::test]
 async fn the_first_organization_stays() {
     let bench = Bench::new().await;
-    assert_eq!(bench.write(BindOrganization("org_1".to_owned())).await.unwrap(), "org_1");
-    assert_eq!(bench.write(BindOrganization("org_2".to_owned())).await.unwrap(), "org_1");
+    let bind = async |organization: &str, key: &str| {
+        let (organization, key) = (organization.to_owned(), key.to_owned());
+        bench.write(BindOrganization { organization, key }).await.unwrap()
+    };
+    let may_be_foreign = async |key| bench.ledger.reader().may_be_foreign(key).await.unwrap();
+    assert!(!may_be_foreign("k1").await, "there is nothing to guard yet");
+    assert_eq!(bind("org_1", "k1").await, "org_1");
+    assert_eq!(bind("org_2", "k2").await, "org_1");
+    assert!(!may_be_foreign("k1").await && may_be_foreign("k2").await);
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ impl Submit {
     }
 
     async fn try_post(&self, job: &Claimed, permit: Permit, in_force: &InForce) -> Conclusion {
-        if self.desk.stopping.is_cancelled() {
+        if self.must_not_leave(job) {
             permit.unused();
             return unclaimed();
         }
@@ -65,6 +65,12 @@ impl Submit {
             Ok(acceptance) => accepted(acceptance),
             Err(trouble) => self.troubled(job, trouble, bound, in_force).await,
         }
+    }
+
+    /// We stop, or the key is another one than when the job was claimed: whose it is may not be known yet.
+    pub(super) fn must_not_leave(&self, job: &Claimed) -> bool {
+        self.desk.stopping.is_cancelled()
+            || job.attempt_key.as_ref().is_some_and(|key| *key != self.api.key_fingerprint())
     }
 
     pub(super) async fn post(&self, job: &Claimed) -> Result<Acceptance, Trouble> {

@@ -4,7 +4,6 @@ use super::probe::Tests;
 use super::{InForce, Submit, UnderWay};
 use crate::layers::Class;
 use crate::ledger::{Claim, Hold, HoldScope, LedgerError, Work};
-use crate::stages::back_off::after;
 use crate::stages::holds::{API_DOWN, keep_reads, lift};
 
 /// What may be claimed now.
@@ -50,7 +49,7 @@ impl Submit {
             held_batches: Vec::new(),
             submitting_max: u32::try_from(self.settings.concurrency).unwrap_or(u32::MAX),
             running_max: self.running_max,
-            repeat_after_ms: after(0, self.settings.repeat_after),
+            ended_before_ms: self.desk.clock.ms_ago(self.settings.repeat_after),
             probe_project: None,
             probing: false,
             forget_starts_ms: self.limits.forget_before_ms(Class::Start),
@@ -188,7 +187,7 @@ pub(super) mod tests {
             held_batches: Vec::new(),
             submitting_max: 32,
             running_max: 0,
-            repeat_after_ms: 0,
+            ended_before_ms: i64::MAX,
             probe_project: None,
             probing: false,
             forget_starts_ms: None,

@@ -110,6 +110,17 @@ impl Submit {
         }
     }
 
+    /// The key that we begin with may be that of another organization, too, if the ledger has never been used with it.
+    pub(super) async fn distrust_new_key(&self, tests: &mut Tests) {
+        let key = self.api.key_fingerprint();
+        let foreign = self.desk.ledger.reader().may_be_foreign(&key).await.unwrap_or_else(|error| {
+            tracing::warn!(stage = "submit", %error, "it is not known whether the ledger was used with this API key");
+            true
+        });
+        distrust_key(&self.desk, foreign);
+        tests.check_key_ms = foreign.then(|| self.desk.clock.now_ms());
+    }
+
     /// Asks who we are, once a round, and draws the conclusions about key and organization.
     async fn whoami<'a>(&self, answers: &'a mut Answers, tests: &mut Tests) -> &'a Result<Whoami, Trouble> {
         let me = match answers.me.take() {
@@ -124,7 +135,8 @@ impl Submit {
         let told = match &me {
             Ok(me) => {
                 if let Some(organization) = me.organization_id.clone() {
-                    answers.ours = belongs(&self.desk, self.settings.probe_interval, organization).await;
+                    let whose = (organization, self.api.key_fingerprint());
+                    answers.ours = belongs(&self.desk, self.settings.probe_interval, whose).await;
                 }
                 true
             }

@@ -48,7 +48,7 @@ impl Submit {
         known: LookedUp,
         (permit, in_force): (Permit, &InForce),
     ) -> Conclusion {
-        if self.desk.stopping.is_cancelled() {
+        if self.must_not_leave(job) {
             permit.unused();
             return unclaimed();
         }

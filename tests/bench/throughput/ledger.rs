@@ -78,7 +78,7 @@ async fn run(ledger: &Ledger, clock: &Clock, count: usize) {
             held_batches: Vec::new(),
             submitting_max: CONCURRENCY,
             running_max: 0,
-            repeat_after_ms: 60_000,
+            ended_before_ms: clock.ms_ago(Duration::from_mins(1)),
             probe_project: None,
             probing: false,
             turn: turn.clone(),

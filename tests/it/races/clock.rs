@@ -64,3 +64,21 @@ async fn a_clock_that_jumps_four_days_ahead_and_eight_back_neither_stops_nor_los
     let account = scene.finish(worker).await;
     assert_eq!(account["jobsMade"], 20);
 }
+
+/// The answer is lost while the API is still at work, and the clock is set ahead by an hour: it is no minute later.
+#[tokio::test]
+async fn a_clock_that_is_set_ahead_sends_no_post_again_while_the_first_may_be_at_work() {
+    // It is at work for three seconds.
+    let patient = [("BRIEFD__SUBMIT__REPEAT_AFTER", "4s")];
+    let mut scene = Scene::set("--speed 10 --min-seconds 20 --in-flight-seconds 30", &patient).await;
+    let ahead = Ahead(scene.dir.path().join("ahead"));
+    ahead.set(0);
+    scene.variables.push(("FAILPOINTS", format!("clock.ahead=return({})", ahead.0.display())));
+    let worker = scene.worker().await;
+    scene.send(&brief("lost", &json!({"faults": ["accepted-unanswered"]}))).await;
+    scene.jobs_made(1).await;
+    ahead.set(3_600_000);
+    scene.take_until(1).await;
+    let account = scene.finish(worker).await;
+    assert_eq!(account["jobsMade"], 1);
+}

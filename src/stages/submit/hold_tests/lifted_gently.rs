@@ -132,13 +132,58 @@ async fn a_refused_read_holds_what_a_refused_start_would_and_one_without_its_sco
 async fn under_another_organizations_key_nothing_starts_and_nothing_is_read() {
     let mut bench = Bench::new(Options::default()).await;
     let desk = bench.stage.desk.clone();
-    desk.ledger.write(BindOrganization("org_ours".to_owned())).await.unwrap();
+    let (organization, key) = ("org_ours".to_owned(), "key".to_owned());
+    desk.ledger.write(BindOrganization { organization, key }).await.unwrap();
     bench.send("p", 40, json!({})).await;
-    assert!(!belongs(&desk, MINUTE, "org_sandbox".to_owned()).await);
+    assert!(!belongs(&desk, MINUTE, ("org_sandbox".to_owned(), "key".to_owned())).await);
     bench.pass(MINUTE * 5).await;
     assert_eq!(bench.held().await, account("OTHER_ORGANIZATION", false));
     assert!(reads_held(&bench));
     assert_eq!((bench.api.posts(), bench.api.account().reads.whoami), (0, 5));
+}
+
+#[tokio::test]
+async fn under_a_key_that_is_new_to_the_ledger_nothing_leaves_before_it_is_told_whose_it_is() {
+    let mut bench = Bench::new(Options::default()).await;
+    let desk = bench.stage.desk.clone();
+    let stage = bench.stage.clone();
+    assert!(belongs(&desk, MINUTE, ("org_sandbox".to_owned(), "the key before".to_owned())).await);
+    bench.api.change("faults", json!({"read-error-500": 1.0})).await;
+    stage.distrust_new_key(&mut bench.under_way.tests).await;
+    bench.send("p", 3, json!({})).await;
+    bench.settle().await;
+    bench.pass(MINUTE).await;
+    assert!(reads_held(&bench) && bench.api.account().reads.whoami > 2);
+    assert_eq!(bench.api.posts(), 0);
+    bench.api.change("faults", json!({})).await;
+    bench.pass(MINUTE).await;
+    assert_eq!((reads_held(&bench), bench.api.account().jobs_made), (false, 3));
+    // From now on it is known, whatever becomes of `whoami`.
+    bench.api.change("faults", json!({"read-error-500": 1.0})).await;
+    stage.distrust_new_key(&mut bench.under_way.tests).await;
+    bench.send("q", 1, json!({})).await;
+    bench.settle().await;
+    assert_eq!(bench.api.account().jobs_made, 4);
+}
+
+#[tokio::test]
+async fn what_was_claimed_under_another_key_does_not_leave_under_this_one() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "lp_test_ours").unwrap();
+    let options = Options { api_keys: vec!["lp_test_ours".to_owned()], ..Options::default() };
+    let bench = Bench::with(options, |settings| settings.layers.api_key = ApiKey::File(file.clone())).await;
+    bench.send("p", 1, json!({})).await;
+    let stage = bench.stage.clone();
+    let mut under_way = UnderWay::default();
+    let plan = stage.plan(1, &mut under_way).await.unwrap();
+    let claimed = stage.desk.ledger.write(Claim { limit: 1, ..plan.claim }).await.unwrap().claimed.remove(0);
+    std::fs::write(&file, "lp_test_theirs").unwrap();
+    assert!(stage.api.reload_key().unwrap());
+    let permit = stage.limits.acquire(Class::Start).await;
+    stage.attempt(claimed, permit, &InForce { holds: Vec::new(), at_ms: 0 }).await;
+    assert_eq!(bench.api.posts(), 0);
+    assert_eq!(bench.number("SELECT count(*) FROM job WHERE state = 'ready' AND claim IS NULL").await, 1);
 }
 
 #[tokio::test]
@@ -156,7 +201,7 @@ async fn a_key_file_that_names_another_organization_is_noticed_before_anything_i
     let ours = options("lp_test_ours", "org_ours");
     let mut bench = Bench::with(ours, |settings| settings.layers.api_key = ApiKey::File(file.clone())).await;
     let desk = bench.stage.desk.clone();
-    assert!(belongs(&desk, MINUTE, "org_ours".to_owned()).await);
+    assert!(belongs(&desk, MINUTE, ("org_ours".to_owned(), bench.stage.api.key_fingerprint())).await);
     bench.send("p", 3, json!({})).await;
     bench.settle().await;
     assert_eq!(bench.held().await[0].1, "BILLING_EXHAUSTED");
