@@ -98,6 +98,7 @@ impl World {
             ended_before_ms: i64::MAX,
             probe_project: None,
             probing: false,
+            beyond: 0,
             forget_starts_ms: None,
             turn: crate::ledger::Turn::default(),
         };

@@ -31,6 +31,8 @@ pub enum Event {
     NotConnected,
     /// The POST may have left, and nothing readable came back; or the process died with it in flight.
     Unanswered,
+    /// The same, again and again, while others were answered: it is this brief that the API has no answer to.
+    Unheeded,
     /// The API asked to wait (a rate limit).
     ToldToWait,
     /// The API says that the first call with this key is still in progress: somebody's POST may be making our job.
@@ -82,12 +84,13 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Claimed,
         Self::Unclaimed,
         Self::Accepted,
         Self::NotConnected,
         Self::Unanswered,
+        Self::Unheeded,
         Self::ToldToWait,
         Self::InProgress,
         Self::Held,
@@ -126,6 +129,7 @@ impl Event {
             Self::Accepted => "accepted",
             Self::NotConnected => "no connection, nothing was sent",
             Self::Unanswered => "no readable answer, so it may have been taken",
+            Self::Unheeded => "again no readable answer, while others got theirs",
             Self::ToldToWait => "told to wait",
             Self::InProgress => "its first POST is still being served",
             Self::Held => "held back: the account's or the project's trouble",
@@ -189,6 +193,7 @@ const fn from_ready(event: Event) -> Next {
         | Event::Accepted
         | Event::NotConnected
         | Event::Unanswered
+        | Event::Unheeded
         | Event::ToldToWait
         | Event::InProgress
         | Event::Held
@@ -213,7 +218,9 @@ const fn from_ready(event: Event) -> Next {
 
 const fn from_submitting_harmless(event: Event) -> Next {
     match event {
-        Event::Unanswered | Event::InProgress | Event::FoundInPart => Next::To(JobState::Submitting),
+        Event::Unanswered | Event::Unheeded | Event::InProgress | Event::FoundInPart => {
+            Next::To(JobState::Submitting)
+        }
         Event::Accepted | Event::FoundOurs => Next::To(JobState::Running),
         Event::Unclaimed | Event::NotConnected | Event::ToldToWait | Event::Held => Next::To(JobState::Ready),
         // After `SeenBefore` on a first attempt: somebody else's container, or none at all.
@@ -244,6 +251,7 @@ const fn from_submitting_unknown(event: Event) -> Next {
         | Event::Unclaimed
         | Event::NotConnected
         | Event::Unanswered
+        | Event::Unheeded
         | Event::ToldToWait
         | Event::InProgress
         | Event::Held
@@ -276,6 +284,7 @@ const fn from_running(event: Event) -> Next {
         | Event::Accepted
         | Event::NotConnected
         | Event::Unanswered
+        | Event::Unheeded
         | Event::ToldToWait
         | Event::InProgress
         | Event::Held
@@ -309,6 +318,7 @@ const fn from_parked(event: Event) -> Next {
         | Event::Accepted
         | Event::NotConnected
         | Event::Unanswered
+        | Event::Unheeded
         | Event::ToldToWait
         | Event::InProgress
         | Event::Held

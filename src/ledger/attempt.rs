@@ -68,6 +68,8 @@ pub enum Again {
     NotConnected,
     /// The POST may have left, and nothing readable came back.
     Unanswered,
+    /// The same, again and again, while others were answered.
+    Unheeded,
     /// The API asked to wait, or a look-up could not be made now.
     ToldToWait,
     /// The API still serves an earlier POST of this key.
@@ -86,9 +88,12 @@ impl Again {
         match self {
             Self::Unclaimed => None,
             Self::NotConnected | Self::Unanswered => Some(true),
-            Self::FoundInPart | Self::ToldToWait | Self::InProgress | Self::Held | Self::NotFound => {
-                Some(false)
-            }
+            Self::Unheeded
+            | Self::FoundInPart
+            | Self::ToldToWait
+            | Self::InProgress
+            | Self::Held
+            | Self::NotFound => Some(false),
         }
     }
 
@@ -97,6 +102,7 @@ impl Again {
             Self::Unclaimed => Event::Unclaimed,
             Self::NotConnected => Event::NotConnected,
             Self::Unanswered => Event::Unanswered,
+            Self::Unheeded => Event::Unheeded,
             Self::ToldToWait => Event::ToldToWait,
             Self::InProgress => Event::InProgress,
             Self::Held => Event::Held,
@@ -331,7 +337,7 @@ impl RecordOutcome {
         .bind(silent)
         .execute(&mut *db)
         .await?;
-        if event == Event::Unanswered {
+        if matches!(event, Event::Unanswered | Event::Unheeded) {
             // What a look-up did not find before this attempt proves nothing about it.
             sqlx::query(
                 "UPDATE job SET unknown_first_at = coalesce(unknown_first_at, $2), unknown_ended_at = $3, \

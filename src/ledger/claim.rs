@@ -49,6 +49,9 @@ pub struct Claim {
     /// The job tests a hold: each time another one, so that one that is refused whatever happens does not keep the hold
     /// in force for all.
     pub probing: bool,
+    /// A test may start so many jobs beyond the places, should all be kept: what keeps them may be briefs that the API has
+    /// no answer to, while it answers all others.
+    pub beyond: i64,
     /// Whose turn it is among batches: that of the claim before.
     pub turn: Turn,
     /// Starts that were drawn before this count against no rate limit any more, milliseconds since 1970; `None`: there is
@@ -100,6 +103,8 @@ pub struct Claimed {
     pub attempts: i64,
     /// When the first attempt of unknown outcome was made; `None`: all were harmless.
     pub unknown_first_at: Option<i64>,
+    /// When the last one ended.
+    pub unknown_ended_at: Option<i64>,
     /// Fingerprint of the API key of that attempt.
     pub unknown_key: Option<String>,
     /// Fingerprint of the API key that it is claimed under.
@@ -120,7 +125,7 @@ pub struct Claimed {
 macro_rules! claimed {
     () => {
         "SELECT j.id, j.brief, j.run, j.kind, j.container, j.project_id, j.batch_id, b.brief_id, \
-         j.idempotency_key, j.alias, j.body, j.attempts, j.unknown_first_at, j.unknown_key, j.attempt_key, j.absent_at, r.received_at, \
+         j.idempotency_key, j.alias, j.body, j.attempts, j.unknown_first_at, j.unknown_ended_at, j.unknown_key, j.attempt_key, j.absent_at, r.received_at, \
          r.variant_count, r.traceparent, r.tracestate \
          FROM job j CROSS JOIN brief b CROSS JOIN run r WHERE b.id = j.brief AND r.brief = j.brief AND r.run = j.run"
     };
@@ -180,16 +185,19 @@ pub(super) const SILENT: &str = concat!(
     " ORDER BY due_at, id LIMIT $6"
 );
 
-/// Every kind of due jobs, the one first that was tried the longest ago, or never. It sorts what is due, once for each
-/// test of a hold.
+/// Every kind of due jobs, the one first that was tried the longest ago, or never; of the latter one of a batch of which
+/// none keeps a place, because what the API has no answer to is often a mistake of a whole batch. It sorts what is due,
+/// once for each test of a hold.
 pub(super) const PROBE: &str = concat!(
-    "SELECT id FROM (SELECT id, attempt_at, priority FROM job WHERE state = 'submitting' AND claim IS NULL \
+    "SELECT id FROM (SELECT id, attempt_at, priority, project_id, batch_id FROM job WHERE state = 'submitting' AND claim IS NULL \
      AND input = $1 AND due_at <= $2 AND (unknown_ended_at IS NULL OR unknown_ended_at <= $7)",
     not_held!(),
-    " UNION ALL SELECT id, attempt_at, priority FROM job WHERE state = 'ready' AND claim IS NULL \
+    " UNION ALL SELECT id, attempt_at, priority, project_id, batch_id FROM job WHERE state = 'ready' AND claim IS NULL \
      AND input = $1 AND due_at <= $2 AND (kind = 'generate' OR seen_before IS NOT NULL) AND (silent OR $8)",
     not_held!(),
-    ") ORDER BY coalesce(attempt_at, 0), priority DESC, id LIMIT $6"
+    ") ORDER BY coalesce(attempt_at, 0), \
+     (project_id, batch_id) IN (SELECT project_id, batch_id FROM job WHERE silent AND input = $1), \
+     priority DESC, id LIMIT $6"
 );
 
 /// Places that are taken: by POSTs that are under way, and by jobs whose last attempt got no answer. An answer frees a
@@ -258,7 +266,7 @@ impl Claim {
             .bind(held_list(&self.held_batches))
             .bind(limit)
             .bind(self.ended_before_ms)
-            .bind(room.places > 0 && room.running > 0)
+            .bind(room.places + self.beyond > 0 && room.running > 0)
             .fetch_all(db)
             .await?)
     }

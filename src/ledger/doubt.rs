@@ -19,6 +19,8 @@ const LOOK_UPS_AT: &str = "look_ups_at";
 pub struct Doubt {
     /// Attempts of unknown outcome, those that were cut off among them.
     pub unknown: i64,
+    /// Those of them that were made while others were answered, after several in vain.
+    pub unheeded: i64,
     /// A look-up found our container once, and not its siblings.
     pub found_in_part: bool,
 }
@@ -55,7 +57,8 @@ impl Ledger {
     /// How often the outcome of a job's POST was unknown, by its brief's story.
     pub async fn doubt(&self, brief: i64, job: i64) -> Result<Doubt, LedgerError> {
         Ok(sqlx::query_as(
-            "SELECT count(*) FILTER (WHERE what = 'cut off' OR json_extract(detail, '$.outcome') = 'Unanswered') AS unknown, \
+            "SELECT count(*) FILTER (WHERE what = 'cut off' OR json_extract(detail, '$.outcome') IN ('Unanswered', 'Unheeded')) AS unknown, \
+             count(*) FILTER (WHERE json_extract(detail, '$.outcome') = 'Unheeded') AS unheeded, \
              count(*) FILTER (WHERE json_extract(detail, '$.outcome') = 'FoundInPart') > 0 AS found_in_part \
              FROM history WHERE brief = $1 AND what IN ('attempt', 'cut off') AND json_extract(detail, '$.job') = $2",
         )

@@ -97,6 +97,12 @@ impl Hold {
         if self.easing {
             return "It seems to be over: one job at a time starts, until one is accepted.".to_owned();
         }
+        if self.is_of_refusals() && self.reason == "OUTCOME_UNKNOWN" {
+            return format!(
+                "Layers answers others: ask them what is wrong with these; what they may have bought is looked for. \
+                 To ask about them again: briefd release{scope}"
+            );
+        }
         if self.is_of_refusals() {
             return format!(
                 "Mend it ({}) and send the briefs again, then: briefd release{scope}",
@@ -211,6 +217,8 @@ mod tests {
             detail: "20 in a row: several layers fit".to_owned(),
             ..hold(batch(), "CONFLICT")
         };
+        let unheeded =
+            Hold { probe_ms: None, detail: "no answer".to_owned(), ..hold(batch(), "OUTCOME_UNKNOWN") };
         let operator = Hold {
             by_api: false,
             probe_ms: None,
@@ -222,7 +230,7 @@ mod tests {
         let easing = Hold { easing: true, ..hold(HoldScope::Account, "API_DOWN") };
         let reasons = ["UNAUTHENTICATED", "FORBIDDEN_SCOPE", "KILL_SWITCH", "API_DOWN", "SOMETHING_NEW"];
         let account = reasons.map(|reason| hold(HoldScope::Account, reason));
-        let all = [billing, refusals, operator, organization, easing].into_iter().chain(account);
+        let all = [billing, refusals, unheeded, operator, organization, easing].into_iter().chain(account);
         let lines: Vec<String> =
             all.map(|hold| hold.sentence("acme-fit", Some(1_218), NOW).to_string()).collect();
         insta::assert_snapshot!(lines.join("\n"));

@@ -219,7 +219,7 @@ impl Mishap {
         let status = attempt.status.filter(|status| !(200..300).contains(status));
         if is(Event::NotConnected) {
             Some(Self::NotConnected)
-        } else if is(Event::Unanswered) {
+        } else if is(Event::Unanswered) || is(Event::Unheeded) {
             Some(status.map_or(Self::AnswerLost, Self::Status))
         } else if is(Event::ToldToWait) || is(Event::InProgress) {
             status.map(Self::Status)
@@ -266,6 +266,7 @@ mod tests {
         assert_eq!(of("Unanswered", "null"), Some(Mishap::AnswerLost));
         assert_eq!(of("Unanswered", "202"), Some(Mishap::AnswerLost)); // half a JSON
         assert_eq!(of("Unanswered", "502"), Some(Mishap::Status(502)));
+        assert_eq!(of("Unheeded", "500"), Some(Mishap::Status(500)));
         assert_eq!(of("NotConnected", "null"), Some(Mishap::NotConnected));
         assert_eq!(of("ToldToWait", "429"), Some(Mishap::Status(429)));
         assert_eq!(of("Held", "402"), None); // the hold tells

@@ -14,6 +14,7 @@ pub(super) struct Wish {
     pub(super) fail_code: Option<String>,
     pub(super) refuse: Option<String>,
     pub(super) faults: Vec<Fault>,
+    pub(super) fault_posts: Option<u64>,
     pub(super) slow_seconds: Option<f64>,
     pub(super) seconds: Option<f64>,
     pub(super) never: bool,

@@ -27,6 +27,8 @@ pub(super) const OTHER_ORGANIZATION: &str = "OTHER_ORGANIZATION";
 pub(super) const BILLING_EXHAUSTED: &str = "BILLING_EXHAUSTED";
 /// No start is answered.
 pub(super) const API_DOWN: &str = "API_DOWN";
+/// A batch of which brief after brief got no answer, while others got theirs.
+pub(super) const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
 
 /// `KILL_SWITCH` is tested this much slower than other holds.
 const KILL_SWITCH_SLOWER: u32 = 5;

@@ -230,6 +230,7 @@ mod tests {
             body: "{}".to_owned(),
             attempts,
             unknown_first_at: unknown.then_some(1),
+            unknown_ended_at: unknown.then_some(2),
             unknown_key: None,
             attempt_key: None,
             absent_at: None,

@@ -141,6 +141,7 @@ impl ByHand {
             running_max: 0,
             probe_project: None,
             probing: false,
+            beyond: 0,
             forget_starts_ms: None,
             turn: crate::ledger::Turn::default(),
             ended_before_ms: i64::MAX,

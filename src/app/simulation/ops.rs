@@ -172,8 +172,8 @@ pub(super) enum Wish {
     /// The second variant fails, where there is one.
     SecondFails,
     Refused(&'static str),
-    /// The first POST's answer is struck.
-    Struck(Fault),
+    /// The answers of so many POSTs are struck.
+    Struck(Fault, u64),
     UnknownStatus,
     Never,
     /// It fails, and so does the first regeneration.
@@ -192,7 +192,7 @@ impl Wish {
             Self::Fails => json!({ "fail": "RENDER_FAILED", "seconds": 20 }),
             Self::SecondFails => json!({ "failVariants": [2], "seconds": 30 }),
             Self::Refused(code) => json!({ "refuse": code }),
-            Self::Struck(fault) => json!({ "faults": [fault.name()] }),
+            Self::Struck(fault, posts) => json!({ "faults": [fault.name()], "faultPosts": posts }),
             Self::UnknownStatus => json!({ "unknownStatus": true, "seconds": 40 }),
             Self::Never => json!({ "never": true }),
             Self::FailsAfter(seconds) => json!({ "fail": "RENDER_FAILED", "seconds": seconds }),
@@ -324,7 +324,8 @@ pub(super) fn wish() -> impl Strategy<Value = Wish> {
         3 => Just(Wish::Fails),
         2 => Just(Wish::SecondFails),
         2 => select(vec!["MODERATION_BLOCKED", "VALIDATION_FAILED", "NOT_FOUND"]).prop_map(Wish::Refused),
-        3 => select(START_FAULTS.to_vec()).prop_map(Wish::Struck),
+        3 => (select(START_FAULTS.to_vec()), select(vec![1, 1, 1, 5, 40]))
+            .prop_map(|(fault, posts)| Wish::Struck(fault, posts)),
         1 => Just(Wish::UnknownStatus),
         1 => Just(Wish::Never),
         2 => Just(Wish::FailsTwice),

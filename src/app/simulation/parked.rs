@@ -10,8 +10,13 @@ const APART_MS: i64 = 10 * 60_000;
 /// Claims in a row without an outcome, after which a job is taken for what kills the process.
 const CLAIMS: i64 = 10;
 
+/// Attempts that the API left without an answer while it answered others, after which a person is asked.
+const UNHEEDED: i64 = 24;
+
 const PARKED: &str = "SELECT id, kind, alias IS NOT NULL AS has_id, absent_at, unrecorded, \
     unknown_first_at IS NOT NULL AS unknown, coalesce(error, '') AS error, \
+    (SELECT count(*) FROM history WHERE history.brief = job.brief AND what = 'attempt' \
+    AND json_extract(detail, '$.job') = job.id AND json_extract(detail, '$.outcome') = 'Unheeded') AS unheeded, \
     (SELECT value FROM meta WHERE name = 'look_ups') AS look_ups, \
     (SELECT value FROM meta WHERE name = 'look_ups_at') AS look_ups_at \
     FROM job WHERE state = 'parked'";
@@ -25,6 +30,7 @@ struct Parked {
     absent_at: Option<i64>,
     unrecorded: i64,
     unknown: bool,
+    unheeded: i64,
     error: String,
     look_ups: Option<String>,
     look_ups_at: Option<String>,
@@ -32,7 +38,8 @@ struct Parked {
 
 impl Parked {
     /// It is unknown what it bought, and either it has no id of its own to be looked up by, or look-ups do not work, or
-    /// nobody knew that when it was not found for the second time; or it has killed process after process.
+    /// nobody knew that when it was not found for the second time, or it was asked about often enough while others were
+    /// answered; or it has killed process after process.
     fn is_right(&self, now_ms: i64) -> bool {
         let absent_twice = self.absent_at.is_some_and(|first_ms| now_ms - first_ms >= APART_MS);
         let key_only = self.kind == "regenerate" || !self.has_id;
@@ -43,7 +50,7 @@ impl Parked {
             Some("works") | None => absent_twice && not_known,
             Some(_) => true,
         };
-        self.unrecorded >= CLAIMS || (self.unknown && (key_only || cannot_tell))
+        self.unrecorded >= CLAIMS || (self.unknown && (key_only || cannot_tell || self.unheeded >= UNHEEDED))
     }
 }
 

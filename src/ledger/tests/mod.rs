@@ -145,6 +145,7 @@ impl Bench {
             ended_before_ms: self.now() - i64::try_from(REPEAT_AFTER.as_millis()).unwrap(),
             probe_project: None,
             probing: false,
+            beyond: 0,
             forget_starts_ms: None,
             turn: Turn::default(),
         }

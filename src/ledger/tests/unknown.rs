@@ -218,10 +218,14 @@ async fn what_a_look_up_found_in_part_is_known_to_exist_and_not_told_as_an_unkno
     let job = bench.claim_one().await;
     assert_eq!(job.unknown_first_at, Some(bench.now()));
     let doubt = bench.ledger.doubt(job.brief, job.id).await.unwrap();
-    assert_eq!(doubt, Doubt { unknown: 0, found_in_part: true });
+    assert_eq!(doubt, Doubt { unknown: 0, unheeded: 0, found_in_part: true });
     let bench = bench.crash().await;
     let doubt = bench.ledger.doubt(job.brief, job.id).await.unwrap();
-    assert_eq!(doubt, Doubt { unknown: 1, found_in_part: true }, "one that was cut off is unknown");
+    assert_eq!(
+        doubt,
+        Doubt { unknown: 1, unheeded: 0, found_in_part: true },
+        "one that was cut off is unknown"
+    );
 }
 
 #[tokio::test]

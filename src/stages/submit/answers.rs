@@ -3,7 +3,7 @@
 //! A job knows the holds that were in force when it was claimed; it was let through to try those of its scope. Only of
 //! these its success says something: what another hold's trouble is, it cannot know.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::Submit;
 use super::refusals::{BatchOfProject, Refusals, what_mends};
@@ -14,8 +14,8 @@ use crate::ledger::{
 };
 use crate::record::{RecordError, Source};
 use crate::stages::holds::{
-    API_DOWN, BILLING_EXHAUSTED, FORBIDDEN_SCOPE, KILL_SWITCH, UNAUTHENTICATED, api_hold, ease, lift,
-    next_probe, set,
+    API_DOWN, BILLING_EXHAUSTED, FORBIDDEN_SCOPE, KILL_SWITCH, OUTCOME_UNKNOWN, UNAUTHENTICATED, api_hold,
+    ease, lift, next_probe, set,
 };
 
 /// The holds in force when jobs were claimed.
@@ -39,6 +39,8 @@ pub struct Observed {
     pub(super) refusals: Refusals,
     /// `API_DOWN` is in force.
     down: AtomicBool,
+    /// When a start was last answered, milliseconds since 1970; 0: none was.
+    answered_ms: AtomicI64,
     /// What the wallet had, and when that was read, milliseconds since 1970.
     wallet: tokio::sync::Mutex<Option<(i64, Option<i64>)>>,
 }
@@ -46,6 +48,11 @@ pub struct Observed {
 impl Observed {
     pub(super) fn note_down(&self, down: bool) {
         self.down.store(down, Ordering::Release);
+    }
+
+    /// Whether a start was answered after this.
+    pub(super) fn answered_since(&self, since_ms: i64) -> bool {
+        self.answered_ms.load(Ordering::Acquire) > since_ms
     }
 }
 
@@ -57,6 +64,8 @@ impl Submit {
             AttemptOutcome::Again(Again::NotConnected | Again::Unanswered) => {
                 self.unanswered(in_force, &write.told.detail).await
             }
+            // It says nothing about the API, which answers others.
+            AttemptOutcome::Again(Again::Unheeded) => Ok(()),
             AttemptOutcome::Accepted(_) => {
                 self.observed.refusals.accepted(&of);
                 self.answered(job, write, in_force).await
@@ -104,6 +113,7 @@ impl Submit {
         if write.told.status.is_none() {
             return Ok(());
         }
+        self.observed.answered_ms.store(write.now_ms, Ordering::Release);
         if self.observed.down.load(Ordering::Acquire) {
             let holds = self.desk.ledger.reader().holds().await?;
             if let Some(down) = holds.iter().find(|hold| hold.reason == API_DOWN) {
@@ -130,14 +140,27 @@ impl Submit {
 
     /// Refused for good, once more.
     async fn refused_again(&self, of: &BatchOfProject, error: &RecordError) {
+        if error.source == Source::Layers {
+            self.in_vain(of, &error.code, || what_mends(error)).await;
+        }
+    }
+
+    /// A brief is one to which the API has no answer, while it answers others. A mistake that all briefs of a batch share
+    /// would keep every place for a while, again and again.
+    pub(super) async fn unheeded(&self, job: &Claimed) {
+        let of = (job.project_id.clone(), job.batch_id.clone());
+        let detail = || "brief after brief of it got no answer, while others got theirs".to_owned();
+        self.in_vain(&of, OUTCOME_UNKNOWN, detail).await;
+    }
+
+    /// One more of a batch came to nothing with this code: one too many holds the batch.
+    async fn in_vain(&self, of: &BatchOfProject, code: &str, detail: impl FnOnce() -> String) {
         let refusals = &self.observed.refusals;
-        if error.source != Source::Layers
-            || !refusals.refused(of, &error.code, self.settings.stop_after_refusals)
-        {
+        if !refusals.refused(of, code, self.settings.stop_after_refusals) {
             return;
         }
         let scope = HoldScope::Batch { project: Some(of.0.clone()), batch: of.1.clone() };
-        set(&self.desk, api_hold(&self.desk, scope, &error.code, what_mends(error), None)).await;
+        set(&self.desk, api_hold(&self.desk, scope, code, detail(), None)).await;
         refusals.hold(of);
     }
 

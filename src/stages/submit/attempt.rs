@@ -15,12 +15,11 @@ use crate::layers::{Bound, Permit, StartAnswer, TraceContext};
 use crate::ledger::{Again, AttemptOutcome, Claimed, RecordOutcome, Started, Told};
 use crate::record::{RecordError, Source};
 use crate::stages::back_off::{after, delay};
+use crate::stages::holds::OUTCOME_UNKNOWN;
 use crate::stages::look_up::Found;
 use crate::telemetry::TraceIds;
 use crate::telemetry::event::{Attempt, AttemptRecorded, Became, Start};
 
-/// Longest between two tries of a job whose refusal the API replays.
-const REPLAY_MAX: Duration = Duration::from_hours(1);
 /// How long starts wait after a 429 that does not say.
 const RATE_LIMITED_WAIT: Duration = Duration::from_secs(5);
 
@@ -55,7 +54,7 @@ impl Submit {
             permit.unused();
             return unclaimed();
         }
-        if self.repeat_forbidden(job) {
+        if self.repeat_forbidden(job) || self.is_given_up(job).await {
             permit.unused();
             return self.looked_up(job, false, None).await;
         }
@@ -101,7 +100,7 @@ impl Submit {
         };
         let (again, retry) = match verdict(&trouble) {
             Verdict::NotConnected => (Again::NotConnected, back_off),
-            Verdict::Unknown => (Again::Unanswered, back_off.max(self.settings.repeat_after)),
+            Verdict::Unknown => self.ask_again(job, back_off).await,
             Verdict::Wait(Wait::InProgress) => {
                 (Again::InProgress, retry_after(refusal, Duration::from_secs(1)))
             }
@@ -117,8 +116,7 @@ impl Submit {
                 if self.is_replay(job, refusal).await {
                     // The answer of then, kept by the API under this key. It says nothing about now, so it holds nobody.
                     // It is asked again more and more rarely: the API keeps it for a day.
-                    let most = REPLAY_MAX.max(self.settings.probe_interval);
-                    (Again::Held, delay(self.settings.probe_interval, most, attempt))
+                    (Again::Held, self.rarely(attempt))
                 } else {
                     self.hold(job, (scope, reason), refusal, in_force).await;
                     (Again::Held, Duration::ZERO)
@@ -251,7 +249,9 @@ fn counts_as(outcome: &AttemptOutcome) -> Option<&'static str> {
         AttemptOutcome::Accepted(_) => Some("accepted"),
         AttemptOutcome::Again(Again::Held) => Some("held"),
         AttemptOutcome::Again(Again::ToldToWait | Again::InProgress) => Some("rate_limited"),
-        AttemptOutcome::Again(Again::Unanswered) | AttemptOutcome::Parked(..) => Some("unknown"),
+        AttemptOutcome::Again(Again::Unanswered | Again::Unheeded) | AttemptOutcome::Parked(..) => {
+            Some("unknown")
+        }
         AttemptOutcome::Rejected(..) => Some("refused"),
         AttemptOutcome::Again(
             Again::Unclaimed | Again::NotConnected | Again::NotFound | Again::FoundInPart,
@@ -315,7 +315,7 @@ pub(super) fn told(trouble: &Trouble) -> Told {
 
 pub(super) fn record_error(refusal: Option<&Refusal>, found: &str) -> RecordError {
     let Some(refusal) = refusal else {
-        return RecordError::new(Source::Briefd, "OUTCOME_UNKNOWN", found);
+        return RecordError::new(Source::Briefd, OUTCOME_UNKNOWN, found);
     };
     let message =
         if found.is_empty() { refusal.message.clone() } else { format!("{} ({found})", refusal.message) };

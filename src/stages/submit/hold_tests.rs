@@ -3,6 +3,7 @@
 mod api_down;
 mod lifted_gently;
 mod refused;
+mod unheeded;
 mod wallet;
 
 use std::net::SocketAddr;
@@ -164,6 +165,14 @@ impl Bench {
         let step = Duration::from_secs(5);
         for _ in 0..time.as_secs() / step.as_secs() {
             self.clock.advance(step);
+            self.settle().await;
+        }
+    }
+
+    /// The same for long times, a minute at a time.
+    async fn pass_minutes(&mut self, minutes: u32) {
+        for _ in 0..minutes {
+            self.clock.advance(MINUTE);
             self.settle().await;
         }
     }

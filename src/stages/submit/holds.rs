@@ -6,6 +6,9 @@ use crate::layers::Class;
 use crate::ledger::{Claim, Hold, HoldScope, LedgerError, Work};
 use crate::stages::holds::{API_DOWN, keep_reads, lift};
 
+/// After so long one more job may be started that keeps no place yet, to see whether the API is down for all.
+const BEYOND_EACH_MS: i64 = 10 * 60 * 1_000;
+
 /// What may be claimed now.
 pub(super) struct Plan {
     /// Whatever no hold is in the way of.
@@ -52,6 +55,7 @@ impl Submit {
             ended_before_ms: self.desk.clock.ms_ago(self.settings.repeat_after),
             probe_project: None,
             probing: false,
+            beyond: beyond(&holds, now_ms),
             forget_starts_ms: self.limits.forget_before_ms(Class::Start),
             turn: crate::ledger::Turn::default(),
         };
@@ -94,6 +98,12 @@ impl Submit {
         }
         Ok(lifted)
     }
+}
+
+/// Jobs that a test of `API_DOWN` may start beyond the places: one, and one more for each ten minutes that it lasts.
+fn beyond(holds: &[Hold], now_ms: i64) -> i64 {
+    let down = holds.iter().find(|hold| hold.reason == API_DOWN);
+    down.map_or(0, |hold| 1 + (now_ms - hold.since_ms).max(0) / BEYOND_EACH_MS)
 }
 
 fn is_of(hold: &Hold, (scope, reason): &(HoldScope, String)) -> bool {
@@ -190,6 +200,7 @@ pub(super) mod tests {
             ended_before_ms: i64::MAX,
             probe_project: None,
             probing: false,
+            beyond: 0,
             forget_starts_ms: None,
             turn: crate::ledger::Turn::default(),
         };

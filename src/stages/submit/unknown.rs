@@ -11,6 +11,7 @@ use super::attempt::{Conclusion, accepted, record_error, start_answer, told, unc
 use crate::job::{Event, Refusal, Verdict, verdict};
 use crate::layers::Permit;
 use crate::ledger::{Again, AttemptOutcome, Claimed, Told};
+use crate::stages::back_off::delay;
 use crate::stages::look_up::{Found, LookedUp, look_up};
 
 /// A key-only job is not `POSTed` again later than this after its first unknown attempt (the API keeps keys for 24 h).
@@ -19,6 +20,13 @@ const KEY_WINDOW: Duration = Duration::from_hours(23);
 const LOOK_FIRST_FROM: i64 = 2;
 /// After so many attempts of unknown outcome, what is known of the containers is followed without its siblings.
 const SIBLINGS_ASKED_UNTIL: i64 = 8;
+/// From so many attempts of unknown outcome on, where others were answered since the last one, it is the brief that the
+/// API has no answer to.
+const UNHEEDED_FROM: i64 = 4;
+/// After so many more attempts, most of them an hour apart, a person decides.
+const UNHEEDED_UNTIL: i64 = 24;
+/// Longest between two tries of a job to which the API has no other answer.
+const RARELY: Duration = Duration::from_hours(1);
 
 impl Submit {
     /// Where the POSTs of a new container have told nothing several times, it is looked up before the next one: what was
@@ -84,6 +92,38 @@ impl Submit {
     fn is_past_window(&self, job: &Claimed) -> bool {
         let window_ms = i64::try_from(KEY_WINDOW.as_millis()).unwrap_or(i64::MAX);
         job.unknown_first_at.is_some_and(|first_ms| self.desk.clock.now_ms() - first_ms > window_ms)
+    }
+
+    /// No readable answer: when it is asked again. Where only this brief gets none, again and again, it keeps no place that
+    /// others need, and is asked more and more rarely.
+    pub(super) async fn ask_again(&self, job: &Claimed, back_off: Duration) -> (Again, Duration) {
+        let repeat_after = self.settings.repeat_after;
+        let doubt = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
+        let heard_of_others =
+            job.unknown_ended_at.is_some_and(|ended_ms| self.observed.answered_since(ended_ms));
+        if !heard_of_others || doubt.unknown + 1 < UNHEEDED_FROM {
+            return (Again::Unanswered, back_off.max(repeat_after));
+        }
+        if doubt.unheeded == 0 {
+            self.unheeded(job).await;
+        }
+        let times = u32::try_from(doubt.unheeded).unwrap_or(u32::MAX);
+        (Again::Unheeded, self.rarely(times).max(repeat_after))
+    }
+
+    /// Before try number `times` + 1 (from 0) of a job to which the API has no other answer.
+    pub(super) fn rarely(&self, times: u32) -> Duration {
+        let first = self.settings.probe_interval;
+        delay(first, RARELY.max(first), times)
+    }
+
+    /// The API was asked often enough, while it answered others. Where a person says so, it is asked once more.
+    pub(super) async fn is_given_up(&self, job: &Claimed) -> bool {
+        if job.unknown_key.is_none() {
+            return false;
+        }
+        let doubt = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
+        doubt.unheeded >= UNHEEDED_UNTIL
     }
 
     /// Looks for what a job may have bought while its starts are held: it is collected, and nothing is `POSTed`.

@@ -174,7 +174,8 @@ impl Followed {
         let open = (0_u16..).zip(&self.places).filter(|(_, place)| place.state != PlaceState::Ended);
         let containers: Vec<_> = open.map(|(index, place)| (index, place.id.clone())).collect();
         // The first of several ends before its job does, and a job that has run for too long may have been forgotten.
-        let job_tells = containers.len() < 2 && !self.patience.flagged && !self.lost;
+        let is_only = containers.len() < 2 && !self.unnamed;
+        let job_tells = is_only && !self.patience.flagged && !self.lost;
         Look {
             job,
             project: Arc::clone(&self.project),

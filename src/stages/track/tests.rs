@@ -146,6 +146,7 @@ impl Bench {
             running_max: 0,
             probe_project: None,
             probing: false,
+            beyond: 0,
             ended_before_ms: i64::MAX,
             forget_starts_ms: None,
             turn: crate::ledger::Turn::default(),

@@ -81,6 +81,7 @@ async fn run(ledger: &Ledger, clock: &Clock, count: usize) {
             ended_before_ms: clock.ms_ago(Duration::from_mins(1)),
             probe_project: None,
             probing: false,
+            beyond: 0,
             turn: turn.clone(),
             forget_starts_ms: None,
         };

@@ -38,7 +38,7 @@ fn a_lost_answer_stays_unknown_whatever_the_api_tells_to_wait_for() {
 
 #[test]
 fn a_post_whose_connection_broke_may_have_left_and_is_not_canceled_here() {
-    let mut ops = start(0, Wish::Struck(Fault::AcceptedReset), Vec::new());
+    let mut ops = start(0, Wish::Struck(Fault::AcceptedReset, 1), Vec::new());
     // By now it has completed.
     ops.extend([Op::Advance(2_000), Op::Cancel { batch: true }, Op::Submit(Vec::new()), Op::Track]);
     is_bought_once_and_told(&ops);

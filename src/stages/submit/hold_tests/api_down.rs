@@ -17,7 +17,7 @@ fn down(easing: bool) -> Vec<(String, String, bool)> {
 }
 
 #[tokio::test]
-async fn ten_minutes_of_lost_answers_with_5000_briefs_waiting_leave_32_unknown_and_are_tried_by_one_job_at_a_time()
+async fn ten_minutes_of_lost_answers_with_5000_briefs_waiting_leave_34_unknown_at_most_and_are_tried_by_one_job_at_a_time()
  {
     let mut bench = bench().await;
     bench.api.change("faults", json!({"reset-before": 1.0})).await;
@@ -25,12 +25,13 @@ async fn ten_minutes_of_lost_answers_with_5000_briefs_waiting_leave_32_unknown_a
     assert_eq!(bench.held().await, down(false));
     bench.pass(MINUTE * 10).await;
     assert_eq!(bench.held().await, down(false));
-    assert_eq!(bench.unknown().await, PLACES);
+    let beyond = bench.unknown().await - PLACES;
+    assert!((1..=2).contains(&beyond), "{beyond} that kept no place were tried, too");
     let posts = i64::try_from(bench.api.posts()).unwrap();
-    assert!((PLACES + 5..=PLACES + 10).contains(&posts), "{posts} POSTs");
+    assert!((PLACES + 6..=PLACES + 11).contains(&posts), "{posts} POSTs");
     assert_eq!(bench.attempts_told().await, posts, "and no more lines in the story");
     let tried = bench.number("SELECT count(*) FROM job WHERE attempts = 2").await;
-    assert_eq!(tried, posts - PLACES, "each time another one");
+    assert_eq!(tried, posts - PLACES - beyond, "each time another one");
     assert!(bench.api.account().reads.whoami <= 12);
 
     bench.api.change("faults", json!({})).await;
@@ -38,7 +39,8 @@ async fn ten_minutes_of_lost_answers_with_5000_briefs_waiting_leave_32_unknown_a
     assert_eq!(bench.held().await, []);
     assert_eq!(bench.unknown().await, 0);
     let account = bench.api.account();
-    assert_eq!(account.jobs_made, 60, "as many as may run");
+    let repeated = account.jobs_made - 60;
+    assert!(repeated <= 2, "as many as may run, and {repeated} that were asked about again");
     assert!(account.jobs_by_key.values().all(|jobs| jobs.len() == 1));
 }
 

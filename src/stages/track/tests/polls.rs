@@ -97,6 +97,18 @@ async fn the_first_variant_is_published_as_it_ends_while_its_job_runs_on_for_the
 }
 
 #[tokio::test]
+async fn the_only_variant_that_was_named_is_published_as_it_ends_while_its_job_runs_on_for_the_others() {
+    let api = Fixture::default();
+    let mut bench = bench(&api).await;
+    api.job("job_1", "running", &[]);
+    api.container("cnt_1", "completed");
+    let message = brief("p", "b1", &json!({ "variantCount": 2 }));
+    bench.start_as(message, Some("job_1"), &["cnt_1"]).await;
+    bench.pass(60).await;
+    assert_eq!(bench.told().await, [("b1".to_owned(), 1, "container.completed".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_container_that_is_not_there_has_its_job_asked_which_decides_after_long_enough() {
     let api = Fixture::default();
     let mut bench = bench(&api).await;
