@@ -41,8 +41,7 @@ const CUT_OFF: &str = "found jobs whose submission was cut off";
 async fn a_stop_in_the_middle_and_a_restart_neither_lose_nor_buy_again() {
     let mut scene = Scene::set().await;
     let mut worker = scene.start_worker().await;
-    scene.publish_all().await;
-    scene.take_until(150).await;
+    scene.publish_all_and_take_some().await;
 
     worker.process.sigterm();
     let status = worker.process.wait_exit(GRACE).await;
@@ -82,8 +81,7 @@ async fn two_kills_in_the_middle_neither_lose_nor_buy_again() {
 async fn a_ledger_lost_in_the_middle_costs_nothing_when_the_same_messages_come_again() {
     let mut scene = Scene::set().await;
     let mut worker = scene.start_worker().await;
-    scene.publish_all().await;
-    scene.take_until(150).await;
+    scene.publish_all_and_take_some().await;
     worker.process.sigkill();
     drop(worker);
     scene.take_rest().await;
@@ -205,6 +203,14 @@ impl Scene {
 
     async fn publish_all(&self) {
         self.publish(&self.briefs).await;
+    }
+
+    /// The second half has only just been sent then, so much is under way, however slow the machine is.
+    async fn publish_all_and_take_some(&mut self) {
+        let half = self.briefs.len() / 2;
+        self.publish(&self.briefs[..half]).await;
+        self.take_until(150).await;
+        self.publish(&self.briefs[half..]).await;
     }
 
     async fn publish(&self, briefs: &[Value]) {
