@@ -31,7 +31,7 @@ pub enum Event {
     NotConnected,
     /// The POST may have left, and nothing readable came back; or the process died with it in flight.
     Unanswered,
-    /// The same, again and again, while others were answered: it is this brief that the API has no answer to.
+    /// The same, again and again, while others were accepted: it is this brief that the API has no answer to.
     Unheeded,
     /// The API asked to wait (a rate limit).
     ToldToWait,

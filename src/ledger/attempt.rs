@@ -68,7 +68,7 @@ pub enum Again {
     NotConnected,
     /// The POST may have left, and nothing readable came back.
     Unanswered,
-    /// The same, again and again, while others were answered.
+    /// The same, again and again, while others were accepted.
     Unheeded,
     /// The API asked to wait, or a look-up could not be made now.
     ToldToWait,

@@ -12,7 +12,7 @@ use super::spent::spend_starts;
 use super::turns::{Chosen, Turn};
 use super::unmade::reject;
 use super::writer::Write;
-use super::{Ledger, LedgerError, sets};
+use super::{HoldScope, Ledger, LedgerError, sets};
 
 /// Jobs that one claim ends as expired at most; the rest follows with the next claim.
 const EXPIRE_AT_ONCE: i64 = 500;
@@ -211,6 +211,17 @@ const ROOM: &str = "SELECT (SELECT count(*) FROM job WHERE state = 'submitting' 
 /// What waited past its `expiresAt`. `+`: the index is by time.
 pub(super) const EXPIRED: &str = "SELECT id FROM job WHERE state = 'ready' AND claim IS NULL AND expires_at IS NOT NULL \
     AND expires_at <= $1 AND +input = $2 LIMIT $3";
+
+/// The projects that are held.
+pub(super) fn projects_of(held: &[HoldScope]) -> Vec<&str> {
+    held.iter().filter(|scope| matches!(scope, HoldScope::Project(_))).map(HoldScope::project).collect()
+}
+
+/// The batches that are held: the project, '' for whatever project, and the batch.
+pub(super) fn batches_of(held: &[HoldScope]) -> Vec<(&str, &str)> {
+    let batches = held.iter().filter(|scope| matches!(scope, HoldScope::Batch { .. }));
+    batches.map(|scope| (scope.project(), scope.batch())).collect()
+}
 
 pub(super) fn held_list(list: &[impl serde::Serialize]) -> String {
     serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())

@@ -19,8 +19,10 @@ const LOOK_UPS_AT: &str = "look_ups_at";
 pub struct Doubt {
     /// Attempts of unknown outcome, those that were cut off among them.
     pub unknown: i64,
-    /// Those of them that were made while others were answered, after several in vain.
+    /// Those of them that were made while others were accepted, after several in vain.
     pub unheeded: i64,
+    /// Attempts that found an earlier one still being served.
+    pub in_progress: i64,
     /// A look-up found our container once, and not its siblings.
     pub found_in_part: bool,
 }
@@ -59,6 +61,7 @@ impl Ledger {
         Ok(sqlx::query_as(
             "SELECT count(*) FILTER (WHERE what = 'cut off' OR json_extract(detail, '$.outcome') IN ('Unanswered', 'Unheeded')) AS unknown, \
              count(*) FILTER (WHERE json_extract(detail, '$.outcome') = 'Unheeded') AS unheeded, \
+             count(*) FILTER (WHERE json_extract(detail, '$.outcome') = 'InProgress') AS in_progress, \
              count(*) FILTER (WHERE json_extract(detail, '$.outcome') = 'FoundInPart') > 0 AS found_in_part \
              FROM history WHERE brief = $1 AND what IN ('attempt', 'cut off') AND json_extract(detail, '$.job') = $2",
         )

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
 
-use super::claim::{CLAIMED, Claimed, held_list};
+use super::claim::{CLAIMED, Claimed, batches_of, held_list, projects_of};
 use super::rows::Input;
 use super::writer::Write;
 use super::{HoldScope, LedgerError};
@@ -35,18 +35,12 @@ impl Write for ClaimLookUps {
 
     fn apply<'a>(&'a self, db: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Vec<Claimed>, LedgerError>> {
         Box::pin(async move {
-            let of = |wanted: fn(&HoldScope) -> bool| self.held.iter().filter(move |scope| wanted(scope));
-            let projects: Vec<&str> =
-                of(|scope| matches!(scope, HoldScope::Project(_))).map(HoldScope::project).collect();
-            let batches: Vec<(&str, &str)> = of(|scope| matches!(scope, HoldScope::Batch { .. }))
-                .map(|scope| (scope.project(), scope.batch()))
-                .collect();
             let ids: Vec<i64> = sqlx::query_scalar(HELD_UNKNOWN)
                 .bind(self.input.word())
                 .bind(self.now_ms)
                 .bind(self.held.contains(&HoldScope::Account))
-                .bind(held_list(&projects))
-                .bind(held_list(&batches))
+                .bind(held_list(&projects_of(&self.held)))
+                .bind(held_list(&batches_of(&self.held)))
                 .bind(self.limit)
                 .fetch_all(&mut *db)
                 .await?;

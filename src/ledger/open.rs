@@ -298,6 +298,16 @@ impl Reader {
         Ok(Self { pool, path: path.into() })
     }
 
+    /// Keeps every connection, so that whoever reads waits until they are dropped.
+    #[cfg(test)]
+    pub(crate) async fn keep_busy(&self) -> Vec<sqlx::pool::PoolConnection<sqlx::Sqlite>> {
+        let mut busy = Vec::new();
+        for _ in 0..READERS {
+            busy.push(self.pool.acquire().await.unwrap());
+        }
+        busy
+    }
+
     /// Whether a worker is at this ledger right now.
     pub fn has_worker(&self) -> bool {
         // A lock that may be shared, on a file that is not made here: a look must change nothing.

@@ -1,7 +1,7 @@
 //! What waits, and for what: an API that does not answer, or batches that a person must mend.
 
-use super::claim::held_list;
-use super::{Ledger, LedgerError, Reader};
+use super::claim::{batches_of, held_list, projects_of};
+use super::{HoldScope, Ledger, LedgerError, Reader};
 
 /// Jobs of one batch in one project that wait for a start.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -51,12 +51,17 @@ impl Ledger {
         .await?)
     }
 
-    /// Jobs of this input that keep their place because their last attempt got no answer, and the project of one.
-    pub async fn silent(&self) -> Result<(u32, Option<String>), LedgerError> {
-        let (n, project): (i64, Option<String>) = sqlx::query_as(
-            "SELECT count(*), max(project_id) FROM job WHERE silent AND input = $1 AND state IN ('ready', 'submitting')",
-        )
+    /// Jobs of this input that keep their place because their last attempt got no answer, and the project of one. Those of
+    /// held projects and batches keep none, and are not asked about meanwhile: they do not count.
+    pub async fn silent(&self, held: &[HoldScope]) -> Result<(u32, Option<String>), LedgerError> {
+        let (n, project): (i64, Option<String>) = sqlx::query_as(concat!(
+            "SELECT count(*), max(project_id) FROM job WHERE silent AND input = $1 AND state IN ('ready', 'submitting') \
+             AND project_id NOT IN (SELECT value FROM json_each($3)) AND NOT ",
+            held!(),
+        ))
         .bind(self.input().word())
+        .bind(held_list(&batches_of(held)))
+        .bind(held_list(&projects_of(held)))
         .fetch_one(&self.reader().pool)
         .await?;
         Ok((u32::try_from(n).unwrap_or(u32::MAX), project))

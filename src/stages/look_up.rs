@@ -63,14 +63,14 @@ impl LookedUp {
 }
 
 /// Looks our container up. `may_repeat`: the POST may be repeated should this prove nothing.
-pub(super) async fn look_up(stage: &Submit, job: &Claimed, may_repeat: bool) -> LookedUp {
+pub(super) async fn look_up(stage: &Submit, job: &Claimed, may_repeat: bool, priority: Priority) -> LookedUp {
     let Some(id) = job.container.as_deref().or(job.alias.as_deref()) else {
         return without_id(job);
     };
     // An orderly stop looks up what it can, and waits for no permit.
     let permit = tokio::select! {
         biased;
-        permit = stage.limits.acquire_read(Priority::Ended) => permit,
+        permit = stage.limits.acquire_read(priority) => permit,
         () = stage.desk.stopping.cancelled() => {
             return LookedUp::nothing(Found::Later, format!("container {id} was not read: it stops"), Duration::ZERO);
         }

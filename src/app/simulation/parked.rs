@@ -10,7 +10,7 @@ const APART_MS: i64 = 10 * 60_000;
 /// Claims in a row without an outcome, after which a job is taken for what kills the process.
 const CLAIMS: i64 = 10;
 
-/// Attempts that the API left without an answer while it answered others, after which a person is asked.
+/// Attempts that the API left without an answer while it accepted others, after which a person is asked.
 const UNHEEDED: i64 = 24;
 
 const PARKED: &str = "SELECT id, kind, alias IS NOT NULL AS has_id, absent_at, unrecorded, \

@@ -167,10 +167,10 @@ impl Reader {
         Ok(counts)
     }
 
-    /// How many briefs of the batch wait to be started, held or not.
+    /// How many briefs of the batch wait to be started, or to be asked about again, held or not.
     pub async fn batch_waiting(&self, project: Option<&str>, batch: &str) -> Result<i64, LedgerError> {
         Ok(sqlx::query_scalar(
-            "SELECT count(*) FROM brief WHERE batch_id = $1 AND state = 'waiting' AND ($2 IS NULL OR project_id = $2)",
+            "SELECT count(*) FROM brief WHERE batch_id = $1 AND state IN ('waiting', 'submitting') AND ($2 IS NULL OR project_id = $2)",
         )
         .bind(batch)
         .bind(project)

@@ -237,12 +237,22 @@ async fn a_job_without_a_connection_keeps_its_place_and_any_answer_frees_it() {
     for job in &claimed {
         bench.record(job.id, AttemptOutcome::Again(Again::NotConnected)).await.unwrap();
     }
-    assert_eq!(bench.ledger.silent().await.unwrap(), (2, Some("p".to_owned())));
+    assert_eq!(bench.ledger.silent(&[]).await.unwrap(), (2, Some("p".to_owned())));
+    for (scope, kept) in [
+        (HoldScope::Account, 2),
+        (HoldScope::Project("q".to_owned()), 2),
+        (HoldScope::Project("p".to_owned()), 0),
+        (HoldScope::Batch { project: Some("p".to_owned()), batch: "another".to_owned() }, 2),
+        (HoldScope::Batch { project: Some("p".to_owned()), batch: String::new() }, 0),
+        (HoldScope::Batch { project: None, batch: String::new() }, 0),
+    ] {
+        assert_eq!(bench.ledger.silent(std::slice::from_ref(&scope)).await.unwrap().0, kept, "{scope:?}");
+    }
     assert_eq!(ids(&bench.write(places()).await.unwrap().claimed), ["b1", "b2"], "they have their places");
     bench.record(claimed[0].id, AttemptOutcome::Again(Again::Unclaimed)).await.unwrap();
-    assert_eq!(bench.ledger.silent().await.unwrap().0, 2, "what did not leave tells nothing");
+    assert_eq!(bench.ledger.silent(&[]).await.unwrap().0, 2, "what did not leave tells nothing");
     bench.record(claimed[1].id, AttemptOutcome::Again(Again::ToldToWait)).await.unwrap();
-    assert_eq!(bench.ledger.silent().await.unwrap().0, 1);
+    assert_eq!(bench.ledger.silent(&[]).await.unwrap().0, 1);
     let next = bench.write(places()).await.unwrap();
     assert_eq!(
         (ids(&next.claimed), next.full),
@@ -251,13 +261,13 @@ async fn a_job_without_a_connection_keeps_its_place_and_any_answer_frees_it() {
     );
     bench.accept(claimed[0].id, &["c1"]).await;
     bench.refuse(claimed[1].id, "MODERATION_BLOCKED").await;
-    assert_eq!(bench.ledger.silent().await.unwrap().0, 0);
+    assert_eq!(bench.ledger.silent(&[]).await.unwrap().0, 0);
     let next = bench.write(places()).await.unwrap().claimed;
     assert_eq!(ids(&next), ["b3", "b4"]);
     bench.lose_answer(next[0].id).await;
     let found = bench.record(next[1].id, AttemptOutcome::Again(Again::FoundInPart)).await.unwrap();
     assert_eq!(found, JobState::Submitting);
-    assert_eq!(bench.ledger.silent().await.unwrap().0, 1, "what was found is not silent");
+    assert_eq!(bench.ledger.silent(&[]).await.unwrap().0, 1, "what was found is not silent");
     assert_eq!(ids(&bench.write(places()).await.unwrap().claimed), ["b4", "b5"], "and its place is free");
     assert!(bench.write(places()).await.unwrap().full);
 }
@@ -316,7 +326,7 @@ async fn what_a_crash_cut_off_keeps_its_place() {
     }
     bench.claim().await;
     let bench = bench.crash().await;
-    assert_eq!(bench.ledger.silent().await.unwrap().0, 2);
+    assert_eq!(bench.ledger.silent(&[]).await.unwrap().0, 2);
 }
 
 #[tokio::test]

@@ -209,6 +209,19 @@ async fn neither_expiry_nor_a_replacement_nor_a_rerun_applies_while_a_post_may_h
 }
 
 #[tokio::test]
+async fn behind_the_hold_of_a_batch_wait_those_of_unknown_outcome_too() {
+    let bench = Bench::new().await;
+    let of_batch = |id: &str| brief("Run", json!({"briefId": id, "batchId": "spring"}));
+    bench.send(of_batch("one")).await;
+    let job = bench.claim_one().await;
+    bench.lose_answer(job.id).await;
+    bench.send(of_batch("two")).await;
+    let reader = bench.ledger.reader();
+    assert_eq!(reader.batch_waiting(Some(&job.project_id), "spring").await.unwrap(), 2);
+    assert_eq!(reader.batch_waiting(None, "autumn").await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn what_a_look_up_found_in_part_is_known_to_exist_and_not_told_as_an_unknown_attempt() {
     let bench = Bench::new().await;
     bench.send(brief("Run", json!({"variantCount": 2}))).await;
@@ -218,12 +231,12 @@ async fn what_a_look_up_found_in_part_is_known_to_exist_and_not_told_as_an_unkno
     let job = bench.claim_one().await;
     assert_eq!(job.unknown_first_at, Some(bench.now()));
     let doubt = bench.ledger.doubt(job.brief, job.id).await.unwrap();
-    assert_eq!(doubt, Doubt { unknown: 0, unheeded: 0, found_in_part: true });
+    assert_eq!(doubt, Doubt { unknown: 0, unheeded: 0, in_progress: 0, found_in_part: true });
     let bench = bench.crash().await;
     let doubt = bench.ledger.doubt(job.brief, job.id).await.unwrap();
     assert_eq!(
         doubt,
-        Doubt { unknown: 1, unheeded: 0, found_in_part: true },
+        Doubt { unknown: 1, unheeded: 0, in_progress: 0, found_in_part: true },
         "one that was cut off is unknown"
     );
 }

@@ -39,8 +39,9 @@ pub struct Observed {
     pub(super) refusals: Refusals,
     /// `API_DOWN` is in force.
     down: AtomicBool,
-    /// When a start was last answered, milliseconds since 1970; 0: none was.
-    answered_ms: AtomicI64,
+    /// When a start was last accepted by a readable 2xx, milliseconds since 1970; 0: none was. A refusal does not count: the
+    /// API may refuse some although it can start none.
+    accepted_ms: AtomicI64,
     /// What the wallet had, and when that was read, milliseconds since 1970.
     wallet: tokio::sync::Mutex<Option<(i64, Option<i64>)>>,
 }
@@ -50,9 +51,9 @@ impl Observed {
         self.down.store(down, Ordering::Release);
     }
 
-    /// Whether a start was answered after this.
-    pub(super) fn answered_since(&self, since_ms: i64) -> bool {
-        self.answered_ms.load(Ordering::Acquire) > since_ms
+    /// Whether a start was accepted after this.
+    pub(super) fn accepted_since(&self, since_ms: i64) -> bool {
+        self.accepted_ms.load(Ordering::Acquire) > since_ms
     }
 }
 
@@ -64,9 +65,12 @@ impl Submit {
             AttemptOutcome::Again(Again::NotConnected | Again::Unanswered) => {
                 self.unanswered(in_force, &write.told.detail).await
             }
-            // It says nothing about the API, which answers others.
+            // It says nothing about the API, which accepts others.
             AttemptOutcome::Again(Again::Unheeded) => Ok(()),
-            AttemptOutcome::Accepted(_) => {
+            AttemptOutcome::Accepted(started) => {
+                if started.job_id.is_some() {
+                    self.observed.accepted_ms.store(write.now_ms, Ordering::Release);
+                }
                 self.observed.refusals.accepted(&of);
                 self.answered(job, write, in_force).await
             }
@@ -91,7 +95,8 @@ impl Submit {
             let tried = in_force.holds.iter().any(|hold| hold.reason == API_DOWN);
             return if known.easing && tried { self.stands(known).await } else { Ok(()) };
         }
-        let (silent, _) = self.desk.ledger.silent().await?;
+        let held: Vec<HoldScope> = holds.iter().map(|hold| hold.scope.clone()).collect();
+        let (silent, _) = self.desk.ledger.silent(&held).await?;
         if usize::try_from(silent).unwrap_or(usize::MAX) < self.settings.concurrency {
             return Ok(());
         }
@@ -113,7 +118,6 @@ impl Submit {
         if write.told.status.is_none() {
             return Ok(());
         }
-        self.observed.answered_ms.store(write.now_ms, Ordering::Release);
         if self.observed.down.load(Ordering::Acquire) {
             let holds = self.desk.ledger.reader().holds().await?;
             if let Some(down) = holds.iter().find(|hold| hold.reason == API_DOWN) {
@@ -145,7 +149,7 @@ impl Submit {
         }
     }
 
-    /// A brief is one to which the API has no answer, while it answers others. A mistake that all briefs of a batch share
+    /// A brief is one to which the API has no answer, while it accepts others. A mistake that all briefs of a batch share
     /// would keep every place for a while, again and again.
     pub(super) async fn unheeded(&self, job: &Claimed) {
         let of = (job.project_id.clone(), job.batch_id.clone());

@@ -50,11 +50,13 @@ impl Submit {
     }
 
     async fn try_post(&self, job: &Claimed, permit: Permit, in_force: &InForce) -> Conclusion {
+        let given_up = self.is_given_up(job).await;
+        // Between these and the POST nothing is waited for: meanwhile the key could become another one.
         if self.must_not_leave(job) {
             permit.unused();
             return unclaimed();
         }
-        if self.repeat_forbidden(job) || self.is_given_up(job).await {
+        if given_up || self.repeat_forbidden(job) {
             permit.unused();
             return self.looked_up(job, false, None).await;
         }
@@ -92,8 +94,7 @@ impl Submit {
     ) -> Conclusion {
         let told = told(&trouble);
         self.note(job, &trouble);
-        let attempt = u32::try_from(job.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
-        let back_off = delay(self.settings.retry_initial, self.settings.retry_max, attempt);
+        let (attempt, back_off) = (repeats(job), self.back_off(job));
         let refusal = match &trouble {
             Trouble::Refusal(refusal) => Some(refusal),
             Trouble::NotConnected(_) | Trouble::NoAnswer(_) => None,
@@ -101,8 +102,9 @@ impl Submit {
         let (again, retry) = match verdict(&trouble) {
             Verdict::NotConnected => (Again::NotConnected, back_off),
             Verdict::Unknown => self.ask_again(job, back_off).await,
+            // Longer and longer: should the API never be done with the first, others are to be started, too.
             Verdict::Wait(Wait::InProgress) => {
-                (Again::InProgress, retry_after(refusal, Duration::from_secs(1)))
+                (Again::InProgress, retry_after(refusal, Duration::from_secs(1)).max(back_off))
             }
             // It goes first when a job has ended; the limits say when.
             Verdict::Wait(Wait::RateLimited) if bound == Some(Bound::RunningJobs) => {
@@ -126,6 +128,11 @@ impl Submit {
             Verdict::SeenBefore => return self.looked_up(job, true, refusal).await,
         };
         Conclusion { outcome: AttemptOutcome::Again(again), told, retry }
+    }
+
+    /// How long this job waits where nobody says.
+    pub(super) fn back_off(&self, job: &Claimed) -> Duration {
+        delay(self.settings.retry_initial, self.settings.retry_max, repeats(job))
     }
 
     /// A refusal with a request id that this brief was answered under before is a replay.
@@ -288,6 +295,11 @@ fn over_own_budget(job: &Claimed, refusal: Option<&Refusal>) -> bool {
         .ok()
         .and_then(|body| integer(body.get("budget")?.get("maxCredits")));
     own.is_some_and(|own| required > own)
+}
+
+/// How often the job was tried before.
+fn repeats(job: &Claimed) -> u32 {
+    u32::try_from(job.attempts.saturating_sub(1)).unwrap_or(u32::MAX)
 }
 
 fn retry_after(refusal: Option<&Refusal>, default: Duration) -> Duration {

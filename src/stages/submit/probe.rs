@@ -161,7 +161,7 @@ impl Submit {
             return Found::AskWithAJob;
         }
         // A deployment without whoami, or one whose whoami alone is broken.
-        let Ok((_, Some(project))) = self.desk.ledger.silent().await else { return Found::AskWithAJob };
+        let Ok((_, Some(project))) = self.desk.ledger.silent(&[]).await else { return Found::AskWithAJob };
         let query = ListQuery { limit: Some(1), ..ListQuery::default() };
         let listed = self.ask(self.api.list(&project, &query)).await;
         if is_answer(&listed) { Found::AskWithAJob } else { Found::Still }

@@ -9,24 +9,26 @@ use super::Submit;
 use super::answers::InForce;
 use super::attempt::{Conclusion, accepted, record_error, start_answer, told, unclaimed};
 use crate::job::{Event, Refusal, Verdict, verdict};
-use crate::layers::Permit;
+use crate::layers::{Permit, Priority};
 use crate::ledger::{Again, AttemptOutcome, Claimed, Told};
 use crate::stages::back_off::delay;
 use crate::stages::look_up::{Found, LookedUp, look_up};
 
 /// A key-only job is not `POSTed` again later than this after its first unknown attempt (the API keeps keys for 24 h).
 const KEY_WINDOW: Duration = Duration::from_hours(23);
-/// From so many attempts of unknown outcome on, our new container is looked up before the POST is repeated.
+/// From so many attempts on that told nothing, our new container is looked up before the POST is repeated.
 const LOOK_FIRST_FROM: i64 = 2;
 /// After so many attempts of unknown outcome, what is known of the containers is followed without its siblings.
 const SIBLINGS_ASKED_UNTIL: i64 = 8;
-/// From so many attempts of unknown outcome on, where others were answered since the last one, it is the brief that the
+/// From so many attempts of unknown outcome on, where others were accepted since the last one, it is the brief that the
 /// API has no answer to.
 const UNHEEDED_FROM: i64 = 4;
 /// After so many more attempts, most of them an hour apart, a person decides.
 const UNHEEDED_UNTIL: i64 = 24;
 /// Longest between two tries of a job to which the API has no other answer.
 const RARELY: Duration = Duration::from_hours(1);
+/// Longest between two looks at what a job may have bought whose starts are held.
+const RARELY_HELD: Duration = Duration::from_mins(10);
 
 impl Submit {
     /// Where the POSTs of a new container have told nothing several times, it is looked up before the next one: what was
@@ -39,11 +41,12 @@ impl Submit {
         // A regenerate always: only its key guards it, for a day by a clock that may be wrong, and its record does not lie.
         if job.container.is_none() {
             let doubt = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
-            if doubt.unknown < LOOK_FIRST_FROM && !doubt.found_in_part {
+            let in_vain = doubt.unknown + doubt.in_progress;
+            if in_vain < LOOK_FIRST_FROM && !doubt.found_in_part {
                 return None;
             }
         }
-        let looked = self.look(job, true).await;
+        let looked = self.look(job, true, Priority::Ended).await;
         matches!(looked.found, Found::Ours | Found::InPart).then_some(looked)
     }
 
@@ -66,18 +69,33 @@ impl Submit {
             Ok(acceptance) => return accepted(acceptance),
             Err(trouble) => trouble,
         };
+        let mut told = told(&trouble);
         let put_off = match verdict(&trouble) {
-            Verdict::Wait(_) | Verdict::Hold(..) | Verdict::NotConnected => true,
+            Verdict::Wait(_) | Verdict::Hold(..) | Verdict::NotConnected => !self.is_past_window(job),
+            Verdict::Unknown if self.siblings_stay_unknown(job).await => {
+                // What is followed now was read: the API has not answered a start.
+                told.status = None;
+                false
+            }
             Verdict::Unknown => {
-                let doubt = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
-                doubt.unknown < SIBLINGS_ASKED_UNTIL
+                self.note(job, &trouble);
+                // The API has heard of this brief, so it is none that it has no answer to.
+                let outcome = AttemptOutcome::Again(Again::Unanswered);
+                let retry = self.back_off(job).max(self.settings.repeat_after);
+                return Conclusion { outcome, told, retry };
             }
             Verdict::Refused | Verdict::SeenBefore => false,
         };
-        if put_off && !self.is_past_window(job) {
+        if put_off {
             return self.troubled(job, trouble, bound, in_force).await;
         }
-        follow(known, told(&trouble))
+        follow(known, told)
+    }
+
+    /// Whether the answers that would have named the siblings were lost too often, or too long ago.
+    async fn siblings_stay_unknown(&self, job: &Claimed) -> bool {
+        let doubt = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
+        doubt.unknown >= SIBLINGS_ASKED_UNTIL || self.is_past_window(job)
     }
 
     /// A key-only job of unknown outcome is not `POSTed` again after the key's window, nor under another API key.
@@ -100,7 +118,7 @@ impl Submit {
         let repeat_after = self.settings.repeat_after;
         let doubt = self.desk.ledger.doubt(job.brief, job.id).await.unwrap_or_default();
         let heard_of_others =
-            job.unknown_ended_at.is_some_and(|ended_ms| self.observed.answered_since(ended_ms));
+            job.unknown_ended_at.is_some_and(|ended_ms| self.observed.accepted_since(ended_ms));
         if !heard_of_others || doubt.unknown + 1 < UNHEEDED_FROM {
             return (Again::Unanswered, back_off.max(repeat_after));
         }
@@ -117,7 +135,7 @@ impl Submit {
         delay(first, RARELY.max(first), times)
     }
 
-    /// The API was asked often enough, while it answered others. Where a person says so, it is asked once more.
+    /// The API was asked often enough, while it accepted others. Where a person says so, it is asked once more.
     pub(super) async fn is_given_up(&self, job: &Claimed) -> bool {
         if job.unknown_key.is_none() {
             return false;
@@ -126,19 +144,31 @@ impl Submit {
         doubt.unheeded >= UNHEEDED_UNTIL
     }
 
-    /// Looks for what a job may have bought while its starts are held: it is collected, and nothing is `POSTed`.
+    /// Looks for what a job may have bought while its starts are held: it is collected, and nothing is `POSTed`. Siblings
+    /// whose names only a POST would tell are waited for as long as without a hold.
     pub(super) async fn look_only(&self, job: Claimed, in_force: &InForce) {
-        let looked = self.desk.stopping.run_until_cancelled(self.look(&job, true)).await;
+        let looked = self.desk.stopping.run_until_cancelled(self.look(&job, true, Priority::Poll)).await;
         let conclusion = match looked {
             Some(known) if known.found == Found::Ours => follow(known, Told::default()),
-            Some(_) => Conclusion { retry: self.settings.probe_interval, ..unclaimed() },
+            Some(known) if known.found == Found::InPart && self.siblings_stay_unknown(&job).await => {
+                follow(known, Told::default())
+            }
+            Some(_) => Conclusion { retry: self.until_next_look(&job), ..unclaimed() },
             None => unclaimed(),
         };
         self.record(&job, conclusion, in_force).await;
     }
 
-    async fn look(&self, job: &Claimed, may_repeat: bool) -> LookedUp {
-        let looked = look_up(self, job, may_repeat).await;
+    /// The longer ago the last POST, the more rarely: what it made would be there by now. Never so rarely that a POST would
+    /// be long in coming once the hold is over.
+    fn until_next_look(&self, job: &Claimed) -> Duration {
+        let first = self.settings.probe_interval;
+        let ago_ms = job.unknown_ended_at.map_or(0, |ended_ms| self.desk.clock.now_ms() - ended_ms);
+        Duration::from_millis(u64::try_from(ago_ms).unwrap_or(0)).clamp(first, RARELY_HELD.max(first))
+    }
+
+    async fn look(&self, job: &Claimed, may_repeat: bool, priority: Priority) -> LookedUp {
+        let looked = look_up(self, job, may_repeat, priority).await;
         if job.container.is_none() && matches!(looked.found, Found::Ours | Found::InPart) {
             self.note_look_ups(true).await;
         }
@@ -151,7 +181,7 @@ impl Submit {
         may_repeat: bool,
         refusal: Option<&Refusal>,
     ) -> Conclusion {
-        let looked = self.look(job, may_repeat).await;
+        let looked = self.look(job, may_repeat, Priority::Ended).await;
         let mut told = Told::default();
         if let Some(refusal) = refusal {
             told.status = Some(refusal.status);

@@ -143,3 +143,70 @@ async fn an_outage_of_a_day_leaves_few_unknown_and_needs_nobody() {
     assert_eq!(account.jobs_made, 200);
     assert!(account.jobs_by_key.values().all(|jobs| jobs.len() == 1));
 }
+
+#[tokio::test]
+async fn an_api_that_refuses_some_and_accepts_nobody_is_an_outage_and_no_mistake_of_a_batch() {
+    let mut bench = Bench::with(Options::default(), |settings| {
+        settings.submit.concurrency = 4;
+        settings.submit.stop_after_refusals = 6;
+    })
+    .await;
+    bench.send("p", 40, unanswered(1_000)).await;
+    let refused = json!({"metadata": {"sandbox": {"faults": ["unknown-code"], "faultPosts": 1_000}}});
+    for number in 0..80 {
+        let mut brief = refused.clone();
+        brief["briefId"] = json!(format!("refused {number}"));
+        brief["batchId"] = brief["briefId"].clone();
+        bench.send("q", 1, brief).await;
+        bench.pass_minutes(1).await;
+    }
+    let refused = bench.number("SELECT count(*) FROM job WHERE state = 'rejected'").await;
+    assert!(refused >= 10, "{refused} refused");
+    let unheeded = "SELECT count(*) FROM history WHERE detail LIKE '%Unheeded%'";
+    assert_eq!(bench.number(unheeded).await, 0);
+    let reasons: Vec<_> = bench.holds().await.into_iter().map(|hold| hold.reason).collect();
+    assert!(!reasons.contains(&"OUTCOME_UNKNOWN".to_owned()), "{reasons:?}");
+}
+
+/// Accepted so many times with an answer that is lost.
+fn bought_and_lost(times: u64) -> Value {
+    json!({"variantCount": 3, "metadata": {"sandbox": {"faults": ["accepted-500"], "faultPosts": times}}})
+}
+
+#[tokio::test]
+async fn briefs_whose_first_container_is_there_are_none_that_the_api_has_no_answer_to() {
+    let mut bench = Bench::with(Options::default(), |settings| {
+        settings.submit.concurrency = 4;
+        settings.submit.stop_after_refusals = 6;
+    })
+    .await;
+    bench.send("p", 8, bought_and_lost(100)).await;
+    for number in 0..200 {
+        bench.send("q", 1, json!({"briefId": format!("good {number}")})).await;
+        bench.pass_minutes(1).await;
+    }
+    assert_eq!((bench.held().await, bench.unknown().await), (vec![], 0));
+    assert_eq!(bench.number("SELECT count(*) FROM history WHERE detail LIKE '%Unheeded%'").await, 0);
+    assert_eq!(
+        bench.number("SELECT count(*) FROM job WHERE project_id = 'p' AND state = 'running'").await,
+        8
+    );
+    assert_eq!(bench.api.account().jobs_made, 208);
+}
+
+#[tokio::test]
+async fn what_is_followed_after_lost_answers_does_not_show_that_the_api_answers_starts() {
+    let mut bench = bench().await;
+    bench.send("p", 4, bought_and_lost(100)).await;
+    for minute in 0..300 {
+        bench.pass_minutes(1).await;
+        for (_, reason, easing) in bench.held().await {
+            assert_eq!((reason.as_str(), easing), ("API_DOWN", false), "in minute {minute}");
+        }
+    }
+    assert_eq!(bench.unknown().await, 0);
+    assert_eq!(bench.held().await, [("account".to_owned(), "API_DOWN".to_owned(), false)]);
+    bench.send("q", 1, json!({})).await;
+    bench.pass_minutes(5).await;
+    assert_eq!((bench.held().await, bench.api.account().jobs_made), (vec![], 5));
+}

@@ -143,3 +143,25 @@ async fn the_gauges_tell_what_is_unknown_and_how_long_a_key_still_guards() {
     let found = ages().await;
     assert_eq!((found.unknown, found.key_only_unknown), (2, None));
 }
+
+#[tokio::test]
+async fn a_key_that_changes_while_a_repeat_waits_for_the_ledger_is_not_used_for_it() {
+    let bench = unknown().await;
+    let claim = bench.stage.plan(1, &mut UnderWay::default()).await.unwrap().claim;
+    let job = bench.stage.desk.ledger.write(claim).await.unwrap().claimed.remove(0);
+    let permit = bench.stage.limits.acquire(Class::Start).await;
+    let busy = bench.stage.desk.ledger.reader().keep_busy().await;
+    let stage = bench.stage.clone();
+    let in_force = InForce { holds: Vec::new(), at_ms: bench.now_ms() };
+    let attempt = tokio::spawn(async move { stage.attempt(job, permit, &in_force).await });
+    // It runs until it has to wait for a connection.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    bench.stage.api.set_key(SecretString::from(KEYS[1])).unwrap();
+    drop(busy);
+    attempt.await.unwrap();
+    assert_eq!((bench.state("a").await.as_str(), bench.gate.seen()), ("submitting", 1));
+    bench.go_on().await;
+    assert_eq!((bench.state("a").await.as_str(), bench.gate.seen()), ("parked", 1));
+}

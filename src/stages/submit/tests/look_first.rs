@@ -32,6 +32,67 @@ async fn what_is_not_found_is_posted_as_before() {
 }
 
 #[tokio::test]
+async fn what_is_said_to_be_in_progress_for_ever_is_collected_by_reading_and_keeps_few_starts_from_others() {
+    let in_progress = Post::Refused(409, "CONFLICT", json!({"subcode": "IDEMPOTENCY_IN_PROGRESS"}));
+    for (first, state, posts) in [(Post::Lost, "running", 2..=2), (Post::Dropped, "submitting", 10..=25)] {
+        let bench = Bench::new().await;
+        bench.send("a", json!({})).await;
+        bench.posts(&[first]).await;
+        bench.gate.always(in_progress.clone());
+        for _ in 0..60 * 60 / 5 {
+            bench.step().await;
+            bench.stage.desk.clock.advance(Duration::from_secs(5));
+        }
+        assert_eq!(bench.state("a").await, state);
+        assert!(posts.contains(&bench.gate.seen()), "{} POSTs in an hour", bench.gate.seen());
+    }
+}
+
+fn held(bench: &Bench) -> Hold {
+    Hold {
+        scope: HoldScope::Project("p".to_owned()),
+        reason: "OPERATOR".to_owned(),
+        detail: String::new(),
+        required: None,
+        available: None,
+        stops_reads: false,
+        by_api: false,
+        since_ms: bench.now_ms(),
+        probe_ms: None,
+        easing: false,
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_looked_for_ever_more_rarely_while_starts_are_held() {
+    let bench = Bench::new().await;
+    bench.send("a", json!({})).await;
+    bench.posts(&[Post::Dropped]).await;
+    bench.stage.desk.ledger.write(SetHold(held(&bench))).await.unwrap();
+    for _ in 0..3 * 60 {
+        bench.step().await;
+        bench.minutes_pass(1);
+    }
+    assert_eq!((bench.state("a").await.as_str(), bench.gate.seen()), ("submitting", 1));
+    assert!((16..=22).contains(&bench.reads()), "{} reads in three hours", bench.reads());
+}
+
+#[tokio::test]
+async fn of_what_is_held_the_container_that_is_known_is_followed_within_a_day() {
+    let bench = Bench::new().await;
+    bench.send("a", json!({"variantCount": 3})).await;
+    bench.posts(&[Post::Lost, Post::Lost]).await;
+    bench.stage.desk.ledger.write(SetHold(held(&bench))).await.unwrap();
+    bench.minutes_pass(22 * 60);
+    bench.go_on().await;
+    assert_eq!(bench.state("a").await, "submitting", "the siblings may still be named");
+    bench.minutes_pass(60);
+    bench.go_on().await;
+    assert_eq!((bench.state("a").await.as_str(), bench.containers("a").await), ("running", 1));
+    assert_eq!((bench.gate.seen(), bench.jobs_made()), (2, 1));
+}
+
+#[tokio::test]
 async fn jobs_whose_attempts_were_all_harmless_are_never_looked_up() {
     let bench = Bench::new().await;
     bench.send("a", json!({})).await;
